@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use tidegate_engine::testing::Rig;
 use tidegate_engine::{BindingId, Duration, Output, StreamId, WallTime};
 use tidegate_options::ActionRoute;
-use tidegate_streams::mcp::McpToolsCall;
+use tidegate_streams::mcp::{McpBeginEx, McpToolsCall, McpToolsList};
 use tidegate_streams::mqtt::{
     MqttBeginEx, MqttDataEx, MqttFlushEx, MqttPublish, MqttSubscribe, MqttSubscribeData,
 };
@@ -86,6 +86,8 @@ struct Life {
     delivered: Vec<Asked>,
     writes: Vec<(StoreRecord, Bytes)>,
     calls: Vec<StreamId>,
+    /// Lists of tools.
+    lists: Vec<StreamId>,
     publications: Vec<StreamId>,
 }
 
@@ -120,6 +122,7 @@ impl Life {
             delivered: Vec::new(),
             writes: Vec::new(),
             calls: Vec::new(),
+            lists: Vec::new(),
             publications: Vec::new(),
         };
         life.rig.turn(mqtt, |_| {});
@@ -209,6 +212,20 @@ impl Life {
     }
 
     fn on_mcp(&mut self, output: Output, outside: &mut Outside) {
+        let stream = output.at.stream;
+        if let Frame::Begin(begin) = &output.frame
+            && let BeginEx::Mcp(McpBeginEx::ToolsList(_)) = &**begin
+        {
+            self.lists.push(stream);
+            let tools = Bytes::from_static(br#"{"tools":[{"name":"brew"}]}"#);
+            let begin = Frame::begin(McpToolsList::default());
+            self.rig.send(self.mcp, stream, begin);
+            self.rig.send(self.mcp, stream, Frame::data(tools));
+            self.rig.send(self.mcp, stream, Frame::end());
+        }
+        if self.lists.contains(&stream) {
+            return;
+        }
         if let Frame::Data(data) = output.frame {
             let params: Json = serde_json::from_slice(&data.payload).expect("JSON");
             let cup = params["arguments"]["cup"].as_str().expect("a text");
@@ -219,7 +236,7 @@ impl Life {
                 .executed
                 .entry(asked.expect("it was asked"))
                 .or_default() += 1;
-            self.calls.push(output.at.stream);
+            self.calls.push(stream);
         }
     }
 

@@ -1,10 +1,13 @@
 //! One request: it waits, its tools run, and its answer is published.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value as Json};
 use tidegate_engine::{BindingId, CallContext, Context, Duration, StreamId, TimerId, Token};
 use tidegate_streams::{Frame, Visible, shown};
 
 use crate::action::RESULT;
+use crate::annotated::Listing;
 use crate::call::{Call, Ended, ToolResult, params};
 use crate::failure::{Executed, Failure, Reason};
 use crate::queue::Id;
@@ -27,6 +30,8 @@ pub(crate) const GRACE: Duration = Duration::from_millis(200);
 pub(crate) enum Phase {
     /// It waits for others.
     Waiting,
+    /// It was being executed when the gateway ended, and its server is asked whether it may be executed again.
+    Asking,
     /// It has its place, and waits until the queue has stored that its execution begins.
     Storing,
     /// Its tools run.
@@ -48,6 +53,8 @@ pub(crate) struct Exchange {
     /// The variables of the request, and of the results so far.
     variables: Variables,
     steps: Vec<Progress>,
+    /// The list that says which tools may be executed again.
+    pub(crate) listing: Option<Box<Listing>>,
     pub(crate) timer: Option<TimerId>,
     pub(crate) context: CallContext,
     /// What was executed so far.
@@ -126,11 +133,19 @@ impl Exchange {
             content: Content::default(),
             variables,
             steps: steps.collect(),
+            listing: None,
             timer: None,
             context,
             executed: Executed::No,
             raw: None,
         }
+    }
+
+    /// Whether all tools of its route are among these.
+    pub(crate) fn calls_only(&self, route: &Route, tools: &BTreeSet<String>) -> bool {
+        let tool = |step: &Step| step.tool.render(&self.variables);
+        let mut steps = route.steps.iter();
+        steps.all(|step| tool(step).is_ok_and(|tool| tools.contains(&tool)))
     }
 
     /// The variables of the request, and of the results so far.
@@ -382,6 +397,9 @@ impl Exchange {
     /// Gives up what still runs or waits. Returns the calls that were running, and the places of their
     /// steps.
     pub(crate) fn cancel_calls(&mut self, cx: &mut Context<'_>) -> Vec<(usize, Box<Call>)> {
+        if let Some(mut listing) = self.listing.take() {
+            listing.cancel(cx);
+        }
         let mut cancelled = Vec::new();
         for (index, progress) in self.steps.iter_mut().enumerate() {
             if let Some(timer) = progress.timer.take() {

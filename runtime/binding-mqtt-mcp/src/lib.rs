@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod annotated;
 mod answer;
 mod answering;
 mod call;

@@ -25,6 +25,7 @@ use crate::raw::discovery::{ASK, Discovery, TELL};
 use crate::raw::listen::{CONFIRM, END, Listens};
 use crate::remembered::{Known, Remembered};
 use crate::request::{Envelope, Fingerprint, Reader};
+use crate::restore::interrupted;
 use crate::route::Routes;
 use crate::subscription::{RETRY, Receipt, SUBSCRIPTION, Subscription};
 use crate::triggers::Triggers;
@@ -314,7 +315,7 @@ impl MqttMcp {
     }
 
     /// A request may run now.
-    fn run(&mut self, cx: &mut Context<'_>, index: usize) {
+    pub(crate) fn run(&mut self, cx: &mut Context<'_>, index: usize) {
         let Some(exchange) = self.exchanges.get_mut(index) else {
             return;
         };
@@ -357,6 +358,9 @@ impl MqttMcp {
 
     /// A frame of a call.
     fn on_call(&mut self, cx: &mut Context<'_>, index: usize, stream: StreamId, frame: Frame) {
+        if self.is_asking(index) {
+            return self.on_listing(cx, index, stream, frame);
+        }
         if self.is_raw(index) {
             return self.on_raw(cx, index, stream, frame);
         }
@@ -433,6 +437,7 @@ impl MqttMcp {
                 executed: Executed::No,
                 ..Failure::timed_out("The request waited for others until its deadline.")
             },
+            Phase::Asking => interrupted(),
             Phase::Storing if cx.stopping() => stopping(),
             Phase::Storing => Failure {
                 executed: Executed::No,
@@ -635,6 +640,7 @@ impl Binding for MqttMcp {
             };
             cx.work_with(exchange.context.clone());
             match (exchange.phase, cx.stop_deadline()) {
+                (Phase::Asking, _) => self.fail(cx, index, &interrupted(), None),
                 (Phase::Waiting, _) if is_kept => self.leave(cx, index),
                 (Phase::Waiting, _) => self.fail(cx, index, &stopping(), None),
                 (Phase::Storing | Phase::Running, Some(end))

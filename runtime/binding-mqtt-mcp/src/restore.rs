@@ -3,7 +3,7 @@
 //! | what the queue has | what becomes of it |
 //! |---|---|
 //! | a request | it is executed, in the order of receipt |
-//! | a request whose execution had begun | it is answered as `unknown`; executed again only if its route is idempotent |
+//! | a request whose execution had begun | it is answered as `unknown`; executed again only if its route, or the list of its server, says that all its tools are idempotent |
 //! | an answer that was not delivered | it is published, with what is left of its expiry |
 //! | an answer that was delivered | the request is recognised when it comes again |
 
@@ -11,17 +11,32 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytestring::ByteString;
-use tidegate_engine::{CallContext, Context};
+use tidegate_engine::{CallContext, Context, Duration, StreamId};
+use tidegate_jsonrpc::Method;
+use tidegate_streams::Frame;
 
+use crate::annotated::Listing;
 use crate::answer::Answer;
 use crate::events::{QueueRestored, RequestDropped};
 use crate::exchange::{Exchange, Phase};
 use crate::failure::{Executed, Failure, Reason};
-use crate::proxy::{MqttMcp, expired, waiting_timer};
+use crate::proxy::{MqttMcp, exchange_token, expired, waiting_timer};
 use crate::queue::record::{Answered, Request};
 use crate::queue::{Clock, Id, Loaded};
+use crate::raw::request::Work;
 use crate::remembered::Outcome;
 use crate::request::{Content, Envelope, Fingerprint, Key, Reader};
+
+/// Longest time in which a server says whether its tools may be executed again.
+const ASK_MAX: Duration = Duration::from_secs(5);
+
+/// What becomes of a request.
+enum Fate {
+    Run,
+    /// It is executed again only if its server says that this does no harm.
+    Ask,
+    Fail(Failure),
+}
 
 impl MqttMcp {
     /// Continues with what the queue has.
@@ -112,9 +127,17 @@ impl MqttMcp {
             }
             return;
         };
-        let route = self.routes.get(envelope.route);
-        let idempotent = route.is_some_and(|it| it.idempotent);
-        let steps = route.map_or(0, |route| route.steps.len());
+        let fate = match &read {
+            Ok(_) if begun && !self.is_idempotent(&envelope) => match envelope.rpc {
+                None => Fate::Ask,
+                // The device speaks MCP itself, and knows best what to do.
+                Some(_) => Fate::Fail(interrupted()),
+            },
+            Err(_) if begun => Fate::Fail(interrupted()),
+            Ok(_) if envelope.deadline <= cx.now() => Fate::Fail(expired()),
+            Ok(_) => Fate::Run,
+            Err(failure) => Fate::Fail(failure.clone()),
+        };
         let context = CallContext {
             trace: cx.mint_trace(),
             identity: envelope.identity.as_ref().map(Arc::clone),
@@ -122,19 +145,14 @@ impl MqttMcp {
         };
         cx.work_with(context.clone());
         envelope.received = Clock::of(cx).time(request.received);
-        let device = envelope.device.clone();
-        let deadline = envelope.deadline;
-        let (fingerprint, failure) = match read {
-            Ok(fingerprint) if begun && !idempotent => (Some(fingerprint), Some(interrupted())),
-            Ok(fingerprint) if deadline <= cx.now() => (Some(fingerprint), Some(expired())),
-            Ok(fingerprint) => (Some(fingerprint), None),
-            Err(_) if begun => (None, Some(interrupted())),
-            Err(failure) => (None, Some(failure)),
-        };
+        let steps = self.routes.get(envelope.route);
+        let steps = steps.map_or(0, |route| route.steps.len());
         let index = self.exchanges.vacant_key();
-        let size = fingerprint.as_ref().map_or(0, |it| it.size);
         let mut exchange = Exchange::new(envelope, None, context, steps);
-        if let Some(fingerprint) = fingerprint {
+        exchange.stored = Some(id);
+        let mut size = 0;
+        if let Ok(fingerprint) = read {
+            size = fingerprint.size;
             exchange.content = fingerprint.content;
             if let Some(key) = &fingerprint.key {
                 self.remembered
@@ -142,26 +160,109 @@ impl MqttMcp {
             }
             exchange.key = fingerprint.key;
         }
-        exchange.stored = Some(id);
-        if failure.is_some() {
-            // It has its place until the failure is published, so that answers stay in order.
-            exchange.phase = Phase::Running;
-            self.lanes.occupy(&device);
-        } else {
-            self.lanes.restore(&device, index, size);
-            let left = deadline.since(cx.now());
-            exchange.timer = Some(waiting_timer(cx, index, left));
-        }
         self.exchanges.insert(exchange);
         if let Some(queue) = &mut self.queue {
             queue.resume(id, index);
         }
-        match failure {
-            Some(failure) => {
+        match fate {
+            Fate::Run => {
+                restored.requests += 1;
+                self.wait_again(cx, index, size);
+            }
+            Fate::Ask => {
                 restored.unknown += 1;
+                self.ask_again(cx, index);
+            }
+            Fate::Fail(failure) => {
+                restored.unknown += 1;
+                self.occupy(index);
                 self.fail(cx, index, &failure, None);
             }
-            None => restored.requests += 1,
+        }
+    }
+
+    /// Whether nothing that a request does does harm twice.
+    fn is_idempotent(&self, envelope: &Envelope) -> bool {
+        if let Some(rpc) = &envelope.rpc {
+            return match &rpc.work {
+                Work::Operation(operation) => operation.method != Method::ToolsCall,
+                _ => true,
+            };
+        }
+        let route = self.routes.get(envelope.route);
+        route.is_some_and(|route| route.idempotent)
+    }
+
+    /// A request that had not begun waits for its place.
+    fn wait_again(&mut self, cx: &mut Context<'_>, index: usize, size: usize) {
+        if let Some(exchange) = self.exchanges.get_mut(index) {
+            self.lanes.restore(&exchange.envelope.device, index, size);
+            let left = exchange.envelope.deadline.since(cx.now());
+            exchange.timer = Some(waiting_timer(cx, index, left));
+        }
+    }
+
+    /// A request has its place until its answer is published, so that answers stay in order.
+    fn occupy(&mut self, index: usize) {
+        if let Some(exchange) = self.exchanges.get_mut(index) {
+            self.lanes.occupy(&exchange.envelope.device);
+            exchange.phase = Phase::Running;
+        }
+    }
+
+    /// Asks the server of a request that had begun whether its tools may be executed again.
+    fn ask_again(&mut self, cx: &mut Context<'_>, index: usize) {
+        self.occupy(index);
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        // Half of the time for the request is left for it, or for an answer in time.
+        let left = exchange.envelope.deadline.since(cx.now());
+        let half = Duration::from_micros(left.as_micros() / 2);
+        let end = cx.now() + half.min(ASK_MAX);
+        let context = CallContext {
+            deadline: Some(end),
+            ..exchange.context.clone()
+        };
+        let listing = Listing::open(cx, self.mcp, exchange_token(index), context);
+        let Some(listing) = listing else {
+            return self.fail(cx, index, &interrupted(), None);
+        };
+        exchange.listing = Some(Box::new(listing));
+        exchange.phase = Phase::Asking;
+        exchange.timer = Some(waiting_timer(cx, index, end.since(cx.now())));
+    }
+
+    pub(crate) fn is_asking(&self, index: usize) -> bool {
+        let exchange = self.exchanges.get(index);
+        exchange.is_some_and(|it| it.phase == Phase::Asking)
+    }
+
+    /// A frame of the list of tools.
+    pub(crate) fn on_listing(
+        &mut self,
+        cx: &mut Context<'_>,
+        index: usize,
+        stream: StreamId,
+        frame: Frame,
+    ) {
+        let Some(exchange) = self.exchanges.get_mut(index) else {
+            return;
+        };
+        let listing = exchange.listing.as_mut();
+        let Some(listing) = listing.filter(|it| it.is_of(stream)) else {
+            return;
+        };
+        let Some(tools) = listing.on_frame(cx, frame) else {
+            return;
+        };
+        exchange.listing = None;
+        cx.work_with(exchange.context.clone());
+        let route = self.routes.get(exchange.envelope.route);
+        if route.is_some_and(|route| exchange.calls_only(route, &tools)) {
+            self.run(cx, index);
+        } else {
+            self.fail(cx, index, &interrupted(), None);
         }
     }
 
@@ -194,7 +295,7 @@ fn dropped(cx: &mut Context<'_>, topic: &str, why: &str) {
 }
 
 /// The failure of a request that was being executed when the gateway ended.
-fn interrupted() -> Failure {
+pub(crate) fn interrupted() -> Failure {
     let message =
         "The gateway ended while the request was executed; it is not known how far it came.";
     Failure {
