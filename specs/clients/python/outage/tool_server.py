@@ -38,7 +38,8 @@ class ToolServer(Process):
     def __init__(self, folder: str) -> None:
         self.port = free_port()
         self._path = Path(folder, "executions")
-        super().__init__([sys.executable, "-m", "outage.tool_server", str(self.port), str(self._path)])
+        arguments = [sys.executable, "-m", "outage.tool_server", str(self.port), str(self._path)]
+        super().__init__(arguments, env={"PYTHONPATH": str(Path(__file__).parents[1])})
         self.line(LISTENS)
 
     def replace(self) -> None:
