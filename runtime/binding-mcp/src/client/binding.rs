@@ -69,15 +69,15 @@ mod post_timer {
 }
 
 /// Timers of [`Key::Wire`].
-mod wire_timer {
+pub(super) mod wire_timer {
     /// The subscription is opened again.
-    pub(super) const SUBSCRIBE: u32 = 0;
+    pub(in crate::client) const SUBSCRIBE: u32 = 0;
     /// There is no retained message about the server.
-    pub(super) const RETAINED: u32 = 1;
+    pub(in crate::client) const RETAINED: u32 = 1;
     /// The server, which has said that it is away, did not say anything else.
-    pub(super) const ABSENT: u32 = 2;
+    pub(in crate::client) const ABSENT: u32 = 2;
     /// Subscriptions are renewed.
-    pub(super) const RENEW: u32 = 3;
+    pub(in crate::client) const RENEW: u32 = 3;
 }
 
 /// A JSON-RPC request that the server has not answered.

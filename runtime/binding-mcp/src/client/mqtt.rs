@@ -16,7 +16,9 @@ use tidegate_streams::mqtt::{
 };
 use tidegate_streams::{Data, DataFlags, Frame};
 
+use super::binding::wire_timer;
 use super::handshake::Server;
+use super::key::Key;
 use super::options::MqttOptions;
 use crate::jsonrpc::MODERN;
 
@@ -25,8 +27,12 @@ pub(super) const LISTEN_EXPIRY: Duration = Duration::from_secs(300);
 /// Time after which it is renewed.
 pub(super) const RENEW_AFTER: Duration = Duration::from_secs(100);
 
-/// Number of random bytes in correlations, and in the response topic.
+/// Number of random bytes in the response topic.
 const INSTANCE: usize = 8;
+/// The random part of a correlation.
+pub(super) type Nonce = [u8; 8];
+/// How long the retained message about the server is waited for, once the broker has confirmed the subscription.
+const RETAINED_WITHIN: Duration = Duration::from_secs(1);
 const JSON: &str = "application/json";
 
 /// Whether the server is there.
@@ -51,8 +57,10 @@ pub(super) struct Wire {
     pub(super) subscription: Option<StreamId>,
     pub(super) messages: MqttMessages,
     pub(super) presence: Presence,
-    /// The last message about the server.
+    /// The last message that says that the server is there.
     pub(super) announcement: Bytes,
+    /// When a message about the server has come last.
+    pub(super) told: Time,
     pub(super) publications: Slab<Outgoing>,
     /// The next attempt to subscribe, or the end of the wait for the retained message.
     pub(super) timer: Option<TimerId>,
@@ -68,6 +76,8 @@ pub(super) struct Wire {
 /// A request, as it is sent again.
 #[derive(Debug, Clone)]
 pub(super) struct Sent {
+    /// The first half of its correlation, which nobody else can know.
+    pub(super) nonce: Nonce,
     pub(super) message: Bytes,
     pub(super) method: &'static str,
     pub(super) name: Option<ByteString>,
@@ -80,7 +90,7 @@ pub(super) struct Sent {
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) stream: StreamId,
-    /// The request that it carries; absent for a notification.
+    /// The request that it carries for the first time; absent for a repetition, and for a notification.
     pub(super) request: Option<u64>,
     message: Bytes,
     data: Option<Box<MqttPublishData>>,
@@ -102,6 +112,7 @@ impl Wire {
             messages: MqttMessages::of_at_most(max),
             presence: Presence::Unknown,
             announcement: Bytes::new(),
+            told: Time::START,
             publications: Slab::new(),
             timer: None,
             absence: None,
@@ -142,19 +153,6 @@ impl Wire {
         self.response == topic
     }
 
-    fn correlation(&self, id: u64) -> Bytes {
-        let mut correlation = BytesMut::with_capacity(INSTANCE + size_of::<u64>());
-        correlation.extend_from_slice(&self.instance);
-        correlation.extend_from_slice(&id.to_be_bytes());
-        correlation.freeze()
-    }
-
-    /// The request that a reply belongs to, by its Correlation Data.
-    pub(super) fn request_of(&self, correlation: Option<&Bytes>) -> Option<u64> {
-        let number = correlation?.strip_prefix(&self.instance)?;
-        Some(u64::from_be_bytes(number.try_into().ok()?))
-    }
-
     /// The properties of a request, if it is published now.
     pub(super) fn request_data(&self, id: u64, sent: &Sent, now: Time) -> MqttPublishData {
         let property = |key: &'static str, value: ByteString| MqttUserProperty {
@@ -169,18 +167,18 @@ impl Wire {
         MqttPublishData {
             response_topic: Some(self.response.clone()),
             properties,
-            ..self.data(id, seconds_up(sent.until.since(now)))
+            ..Self::data(id, sent, now)
         }
     }
 
-    /// The properties of a notification about a request.
-    pub(super) fn data(&self, id: u64, expiry: i64) -> MqttPublishData {
+    /// The properties of a notification about a request, which is of no use after it.
+    pub(super) fn data(id: u64, sent: &Sent, now: Time) -> MqttPublishData {
         MqttPublishData {
             qos: 1,
-            expiry_interval: expiry,
+            expiry_interval: seconds_up(sent.until.since(now)),
             content_type: Some(ByteString::from_static(JSON)),
             format: MqttPayloadFormat::Text,
-            correlation: Some(self.correlation(id)),
+            correlation: Some(correlation(id, sent.nonce)),
             ..MqttPublishData::default()
         }
     }
@@ -192,6 +190,16 @@ impl Wire {
             qos: 1,
             ..MqttPublish::default()
         }
+    }
+
+    /// Waits for the retained message about the server, which the broker sends after a subscription.
+    pub(super) fn await_retained(&mut self, cx: &mut Context<'_>) {
+        if let Some(timer) = self.timer.take() {
+            cx.cancel(timer);
+        }
+        let (token, kind) = (Key::Wire.token(), wire_timer::RETAINED);
+        let reason = "mcp_client.retained";
+        self.timer = Some(cx.timer(RETAINED_WITHIN, token, kind, reason));
     }
 
     /// Ends the subscription and its timers.
@@ -254,8 +262,22 @@ impl Outgoing {
     }
 }
 
+/// The Correlation Data of a request.
+fn correlation(id: u64, nonce: Nonce) -> Bytes {
+    let mut correlation = BytesMut::with_capacity(size_of::<Nonce>() + size_of::<u64>());
+    correlation.extend_from_slice(&nonce);
+    correlation.extend_from_slice(&id.to_be_bytes());
+    correlation.freeze()
+}
+
+/// The request that a reply names with its Correlation Data.
+pub(super) fn request_of(correlation: Option<&Bytes>) -> Option<(u64, Nonce)> {
+    let (nonce, number) = correlation?.split_first_chunk()?;
+    Some((u64::from_be_bytes(number.try_into().ok()?), *nonce))
+}
+
 /// Whole seconds, so that a message with any time left does not expire at once.
-pub(super) fn seconds_up(left: Duration) -> i64 {
+fn seconds_up(left: Duration) -> i64 {
     i64::try_from(left.as_millis().div_ceil(1_000).max(1)).unwrap_or(i64::MAX)
 }
 
@@ -272,18 +294,29 @@ mod tests {
         wire
     }
 
+    fn sent(until: Time) -> Sent {
+        Sent {
+            nonce: [9; 8],
+            message: Bytes::new(),
+            method: "tools/call",
+            name: Some("open".into()),
+            until,
+            renews: false,
+        }
+    }
+
     #[test]
     fn a_reply_names_its_request_by_its_correlation() {
         let wire = wire();
-        let data = wire.data(258, 3);
+        let data = Wire::data(258, &sent(Time::START), Time::START);
         let correlation = data.correlation.expect("a correlation");
         assert_eq!(correlation.len(), 16);
-        assert_eq!(wire.request_of(Some(&correlation)), Some(258));
-        for other in [&b""[..], &[7; 8], &[8; 16], &[7; 17]] {
+        assert_eq!(request_of(Some(&correlation)), Some((258, [9; 8])));
+        for other in [&b""[..], &[7; 8], &[7; 15], &[7; 17]] {
             let other = Bytes::copy_from_slice(other);
-            assert_eq!(wire.request_of(Some(&other)), None, "{other:?}");
+            assert_eq!(request_of(Some(&other)), None, "{other:?}");
         }
-        assert_eq!(wire.request_of(None), None);
+        assert_eq!(request_of(None), None);
         assert!(wire.is_reply("mcp/boiler/response/gateway/0707070707070707"));
         assert!(!wire.is_reply("mcp/boiler/response/gateway/x"));
     }
@@ -292,13 +325,7 @@ mod tests {
     fn a_request_says_how_long_it_is_waited_for() {
         let wire = wire();
         let now = Time::START + Duration::from_secs(10);
-        let sent = |left| Sent {
-            message: Bytes::new(),
-            method: "tools/call",
-            name: Some("open".into()),
-            until: now + Duration::from_millis(left),
-            renews: false,
-        };
+        let sent = |left| sent(now + Duration::from_millis(left));
         let of = |left| wire.request_data(1, &sent(left), now).expiry_interval;
         assert_eq!((of(2_000), of(2_001), of(0)), (2, 3, 1));
         let data = wire.request_data(1, &sent(1), now);

@@ -14,7 +14,7 @@ use crate::client::events::ServerUnavailable;
 use crate::client::handshake::{Discovered, Server, discovered};
 use crate::client::key::Key;
 use crate::client::link::Phase;
-use crate::client::mqtt::Presence;
+use crate::client::mqtt::{Presence, Sent};
 use crate::client::options::EraChoice;
 use crate::client::refusal::{lost, unavailable};
 
@@ -33,6 +33,11 @@ impl McpClient {
             return;
         }
         wire.unusable = None;
+        wire.told = cx.now();
+        if let Some(timer) = wire.timer.take() {
+            // It is waited for no longer.
+            cx.cancel(timer);
+        }
         if message.payload.is_empty() {
             if wire.presence != Presence::Absent && wire.absence.is_none() {
                 let (token, kind) = (Key::Wire.token(), wire_timer::ABSENT);
@@ -60,6 +65,18 @@ impl McpClient {
         }
     }
 
+    /// The connection was lost for `gap`: the server may have gone meanwhile. The broker sends its retained message again,
+    /// if it has not done so already.
+    pub(super) fn confirm_presence(&mut self, cx: &mut Context<'_>, gap: Duration) {
+        let now = cx.now();
+        if let Some(wire) = self.wire.as_mut()
+            && now.since(wire.told) > gap
+            && wire.presence != Presence::Absent
+        {
+            wire.await_retained(cx);
+        }
+    }
+
     /// What the server says of itself cannot be used.
     fn unusable(&mut self, cx: &mut Context<'_>, why: &str) {
         self.counts.invalid += 1;
@@ -84,21 +101,14 @@ impl McpClient {
         if wire.announcement == *text && matches!(was, Presence::Present(_)) && !was_cleared {
             return;
         }
-        if matches!(was, Presence::Unknown)
-            && let Some(timer) = wire.timer.take()
-        {
-            cx.cancel(timer);
-        }
         // Copied: it shares the buffer that it was read into.
         wire.announcement = Bytes::copy_from_slice(text);
         self.found(cx, server);
+        let ready = self.links_in(Phase::Ready);
         for key in self.links_in(Phase::Discovering) {
             self.link_ready(cx, key, server.clone());
         }
-        if matches!(was, Presence::Unknown) {
-            return;
-        }
-        for key in self.links_in(Phase::Ready) {
+        for key in ready {
             if let Some(link) = self.links.get_mut(key) {
                 link.server = Some(server.clone());
             }
@@ -130,8 +140,12 @@ impl McpClient {
         for key in self.links_in(Phase::Discovering) {
             self.refuse_link(cx, key, &reset);
         }
-        let running: Vec<u64> = self.requests.keys().copied().collect();
-        for id in running {
+        let running = self.requests.iter();
+        let running = running.filter_map(|(id, it)| Some((*id, it.sent.as_deref()?.clone())));
+        let running: Vec<(u64, Sent)> = running.collect();
+        for (id, sent) in running {
+            // It may wait at the broker for the server to come back.
+            self.publish_cancel(cx, id, &sent);
             let what =
                 "The MCP server has gone while it had the request, which may have been executed.";
             self.request_failed(cx, id, unavailable(what));
@@ -161,7 +175,7 @@ impl McpClient {
         let Some(wire) = &self.wire else {
             return lost();
         };
-        match (&wire.failure, &wire.unusable) {
+        let reset = match (&wire.failure, &wire.unusable) {
             (Some(reason), _) => {
                 unavailable(format!("The MCP server cannot be reached: {reason}."))
             }
@@ -170,6 +184,10 @@ impl McpClient {
                 "The MCP server is away: there is no message on '{}'.",
                 wire.discover
             )),
+        };
+        McpReset {
+            not_sent: true,
+            ..reset
         }
     }
 

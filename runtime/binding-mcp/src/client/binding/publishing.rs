@@ -3,6 +3,8 @@
 //! A request is sent again when the connection was lost, since its response may have been published meanwhile: the
 //! server recognises it, and answers as before (specs/mcp-over-mqtt5.md, 5). A listen is renewed in the same way.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use tidegate_engine::{CallContext, Context, Duration, StreamId};
 use tidegate_json::Parts;
@@ -13,21 +15,21 @@ use tidegate_streams::mqtt::{
 use tidegate_streams::{AbortEx, EndEx, FlushEx, Frame, Pooled, ResetEx};
 
 use super::messages::Names;
-use super::{Exit, McpClient, wire_timer};
+use super::{Exit, McpClient, Request, wire_timer};
 use crate::client::events::ServerUnavailable;
 use crate::client::http::Mirrored;
 use crate::client::key::Key;
 use crate::client::link::Phase;
-use crate::client::mqtt::{LISTEN_EXPIRY, Outgoing, Presence, RENEW_AFTER, Sent, seconds_up};
+use crate::client::mqtt::{
+    LISTEN_EXPIRY, Nonce, Outgoing, Presence, RENEW_AFTER, Sent, Wire, request_of,
+};
 use crate::client::refusal::{busy, lost, unavailable};
 use crate::jsonrpc::Method;
 use crate::shown::shown;
 
 /// Time before a subscription that has failed is opened again.
 const SUBSCRIBE_AFTER: Duration = Duration::from_secs(1);
-/// How long the retained message about the server is waited for, once the broker has confirmed the subscription.
-const RETAINED_WITHIN: Duration = Duration::from_secs(1);
-/// Time for the broker to acknowledge a cancellation.
+/// Least time for the broker to acknowledge a cancellation.
 const CANCEL_WITHIN: Duration = Duration::from_secs(10);
 /// Reason code: nobody has subscribed to the topic (MQTT 5.0, 3.4.2.1).
 const NO_MATCHING_SUBSCRIBERS: u8 = 0x10;
@@ -61,9 +63,7 @@ impl McpClient {
             Frame::Begin(_) => {
                 wire.failure = None;
                 if wire.presence == Presence::Unknown {
-                    let (token, kind) = (Key::Wire.token(), wire_timer::RETAINED);
-                    let reason = "mcp_client.retained";
-                    wire.timer = Some(cx.timer(RETAINED_WITHIN, token, kind, reason));
+                    wire.await_retained(cx);
                 }
                 self.send_again(cx);
             }
@@ -74,7 +74,8 @@ impl McpClient {
                 }
             }
             Frame::Flush(flush) => {
-                if matches!(*flush, FlushEx::Mqtt(MqttFlushEx::Gap(_))) {
+                if let FlushEx::Mqtt(MqttFlushEx::Gap(gap)) = *flush {
+                    self.confirm_presence(cx, Duration::from_millis(gap.milliseconds));
                     self.send_again(cx);
                 }
             }
@@ -102,7 +103,6 @@ impl McpClient {
         let Some(wire) = &mut self.wire else { return };
         wire.close(cx);
         wire.presence = Presence::Unknown;
-        wire.announcement = Bytes::new();
         if cx.stopping() {
             return;
         }
@@ -132,9 +132,7 @@ impl McpClient {
             }
             wire_timer::RETAINED => {
                 wire.timer = None;
-                if wire.presence == Presence::Unknown {
-                    self.absent(cx);
-                }
+                self.absent(cx);
             }
             wire_timer::ABSENT => {
                 wire.absence = None;
@@ -168,14 +166,17 @@ impl McpClient {
         } else {
             context.deadline.unwrap_or(longest)
         };
+        let mut nonce = Nonce::default();
+        cx.random(&mut nonce);
         let sent = Sent {
+            nonce,
             message: message.contiguous(),
             method,
             name: mirrored.and_then(|it| it.name.clone()),
             until,
             renews,
         };
-        self.publish(cx, id, &sent, context.trace)?;
+        self.publish(cx, id, &sent, context.trace, true)?;
         if renews {
             self.renew_later(cx);
         }
@@ -189,6 +190,7 @@ impl McpClient {
         id: u64,
         sent: &Sent,
         trace: u64,
+        is_first: bool,
     ) -> Result<(), McpReset> {
         let wire = self.wire.as_ref().ok_or_else(lost)?;
         let data = wire.request_data(id, sent, cx.now());
@@ -198,7 +200,9 @@ impl McpClient {
             identity: None,
             deadline: Some(sent.until),
         };
-        self.send_out(cx, Some(id), sent.message.clone(), data, context)
+        // Whatever becomes of a repetition: the first one may have arrived, and its response is waited for.
+        let request = is_first.then_some(id);
+        self.send_out(cx, request, sent.message.clone(), data, context)
     }
 
     fn send_out(
@@ -222,18 +226,15 @@ impl McpClient {
         Ok(())
     }
 
-    /// Tells the server that a request is not waited for any more.
-    pub(super) fn publish_cancel(&mut self, cx: &mut Context<'_>, id: u64) {
-        let Some(wire) = &self.wire else { return };
-        if !matches!(wire.presence, Presence::Present(_)) {
-            return;
-        }
+    /// Tells the server that a request is not waited for any more. The request may still wait at the broker, also
+    /// while the server is away.
+    pub(super) fn publish_cancel(&mut self, cx: &mut Context<'_>, id: u64, sent: &Sent) {
         let message = format!(
             "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{id}}}}}"
         );
-        let data = wire.data(id, seconds_up(CANCEL_WITHIN));
+        let data = Wire::data(id, sent, cx.now());
         let context = CallContext {
-            deadline: Some(cx.now() + CANCEL_WITHIN),
+            deadline: Some(sent.until.max(cx.now() + CANCEL_WITHIN)),
             ..CallContext::default()
         };
         // What cannot be sent is left out: the request expires.
@@ -289,7 +290,7 @@ impl McpClient {
                 "The MCP server is away: nobody has subscribed to '{}'.",
                 wire.request
             );
-            self.request_failed(cx, id, unavailable(what));
+            self.request_failed(cx, id, not_sent(what));
         }
     }
 
@@ -313,25 +314,35 @@ impl McpClient {
         if is_possible && !cx.stopping() {
             return;
         }
-        let what = format!(
-            "The request was not sent to the MCP server: {}.",
-            why(reset)
-        );
-        self.request_failed(cx, id, unavailable(what));
+        let why = why(reset);
+        let reset = if is_possible {
+            unavailable(format!(
+                "It is not known whether the request reached the MCP server: {why}."
+            ))
+        } else {
+            not_sent(format!(
+                "The request was not sent to the MCP server: {why}."
+            ))
+        };
+        self.request_failed(cx, id, reset);
     }
 
     /// A reply on the response topic.
     pub(super) fn reply(&mut self, cx: &mut Context<'_>, message: MqttMessage) {
         let max = self.message_max();
-        let Some(wire) = &self.wire else { return };
         let data = &message.data;
         if data.flags.contains(MqttSubscribeFlags::RETAIN) {
             return;
         }
         // What nobody waits for any more is dropped.
-        let id = wire.request_of(data.correlation.as_ref());
-        let request = id.and_then(|id| Some((id, self.requests.get(&id)?.link)));
-        let Some((id, link)) = request else { return };
+        let Some((id, nonce)) = request_of(data.correlation.as_ref()) else {
+            return;
+        };
+        let request = self.requests.get(&id);
+        let is_its = |it: &&Request| it.sent.as_ref().is_some_and(|sent| sent.nonce == nonce);
+        let Some(link) = request.filter(is_its).map(|it| it.link) else {
+            return;
+        };
         if message.payload.len() > max {
             let what =
                 format!("The answer of the MCP server exceeds {max} bytes (maxMessageSize).");
@@ -344,13 +355,17 @@ impl McpClient {
     /// Replies may have been missed: unanswered requests are sent again.
     fn send_again(&mut self, cx: &mut Context<'_>) {
         let now = cx.now();
+        let publications = self.wire.iter().flat_map(|wire| &wire.publications);
+        let on_their_way = publications.filter_map(|(_, it)| it.request);
+        let on_their_way: BTreeSet<u64> = on_their_way.collect();
         let unanswered = self.requests.iter();
+        let unanswered = unanswered.filter(|(id, _)| !on_their_way.contains(id));
         let unanswered = unanswered.filter_map(|(id, it)| Some((*id, it.sent.as_deref()?.clone())));
         let unanswered = unanswered.filter(|(_, it)| it.until > now && !it.renews);
         let unanswered: Vec<(u64, Sent)> = unanswered.collect();
         for (id, sent) in unanswered {
             // The one that fails stays unanswered until its deadline.
-            let _ = self.publish(cx, id, &sent, 0);
+            let _ = self.publish(cx, id, &sent, 0, false);
         }
         self.renew(cx);
     }
@@ -369,7 +384,7 @@ impl McpClient {
             return;
         }
         for (id, sent) in listens {
-            let _ = self.publish(cx, id, &sent, 0);
+            let _ = self.publish(cx, id, &sent, 0, false);
         }
         self.renew_later(cx);
     }
@@ -390,6 +405,14 @@ impl McpClient {
         {
             wire.close(cx);
         }
+    }
+}
+
+/// The server cannot have received the request.
+fn not_sent(what: String) -> McpReset {
+    McpReset {
+        not_sent: true,
+        ..unavailable(what)
     }
 }
 

@@ -269,8 +269,8 @@ impl McpClient {
         let Some(request) = self.requests.remove(&id) else {
             return;
         };
-        if request.sent.is_some() {
-            return self.publish_cancel(cx, id);
+        if let Some(sent) = &request.sent {
+            return self.publish_cancel(cx, id, sent);
         }
         let post = request.post.and_then(|post| self.posts.try_remove(post));
         if let Some(mut post) = post {
