@@ -2,7 +2,7 @@
 //! published.
 
 use bytestring::ByteString;
-use tidegate_engine::{Context, Duration, StreamId};
+use tidegate_engine::{Context, Duration, StreamId, Time};
 use tidegate_streams::{Frame, shown};
 
 use crate::answer::{Answer, Answers};
@@ -115,17 +115,16 @@ impl MqttMcp {
         let executed = failure.map_or(Executed::Yes, |it| it.executed);
         let mut outcome = None;
         if let Some(key) = &exchange.key {
-            if executed == Executed::No {
+            // A device that speaks MCP is told the same each time (specs/mcp-over-mqtt5.md, 5).
+            if executed == Executed::No && exchange.envelope.rpc.is_none() {
                 self.remembered.forget(key);
             } else {
-                // The device may ask again after the expiry of its message.
-                let least = now + self.settings.remember;
-                let until = exchange.envelope.expires.map_or(least, |it| it.max(least));
+                let until = remembered_until(&exchange.envelope, now, self.settings.remember);
                 outcome = Some(remembered::Outcome {
                     device: exchange.envelope.device.clone(),
                     executed,
                     answer: answer.clone(),
-                    until: until.min(now + REMEMBER_MAX),
+                    until,
                     stored: exchange.stored,
                 });
             }
@@ -169,9 +168,17 @@ impl MqttMcp {
 
     /// Refuses a message before it becomes a request.
     pub(crate) fn refuse(&mut self, cx: &mut Context<'_>, envelope: &Envelope, failure: &Failure) {
-        let Some(route) = self.routes.get(envelope.route) else {
-            return;
-        };
+        let _ = self.refused(cx, envelope, failure);
+    }
+
+    /// Refuses a message before it becomes a request. Returns the answer.
+    pub(crate) fn refused(
+        &mut self,
+        cx: &mut Context<'_>,
+        envelope: &Envelope,
+        failure: &Failure,
+    ) -> Option<Answer> {
+        let route = self.routes.get(envelope.route)?;
         let now = cx.now();
         let answers = Answers {
             envelope,
@@ -189,7 +196,8 @@ impl MqttMcp {
             answer: answer.as_ref().map(Answer::topic),
         };
         Self::completed(cx, &mut self.counts, envelope, &completion);
-        self.publish_extra(cx, answer, envelope.receipts.clone(), None);
+        self.publish_extra(cx, answer.clone(), envelope.receipts.clone(), None);
+        answer
     }
 
     /// Answers a request that came again as before.
@@ -287,7 +295,7 @@ impl MqttMcp {
         self.publish_for(cx, answer, None, Some(notice), receipts, None);
     }
 
-    fn publish_for(
+    pub(crate) fn publish_for(
         &mut self,
         cx: &mut Context<'_>,
         answer: Answer,
@@ -392,6 +400,9 @@ impl MqttMcp {
             return;
         };
         publication.close(cx);
+        if publication.is_too_large && self.replace_response(cx, &mut publication) {
+            return;
+        }
         let is_lost = matches!(published, Published::Lost(_));
         let now = cx.now();
         let mut is_kept = false;
@@ -432,6 +443,13 @@ impl MqttMcp {
             }
         }
     }
+}
+
+/// Until when a request is remembered: the device may ask again after the expiry of its message.
+pub(crate) fn remembered_until(envelope: &Envelope, now: Time, remember: Duration) -> Time {
+    let least = now + remember;
+    let until = envelope.expires.map_or(least, |it| it.max(least));
+    until.min(now + REMEMBER_MAX)
 }
 
 /// The condition of a request is not used up.

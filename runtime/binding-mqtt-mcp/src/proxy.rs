@@ -22,7 +22,8 @@ use crate::publication::{PUBLISH, Publication, Published};
 use crate::queue::{Id, Queue, REOPEN, STORE};
 use crate::rate::Rate;
 use crate::raw::discovery::{ASK, Discovery, TELL};
-use crate::raw::listen::{CONFIRM, END, Listens};
+use crate::raw::listen::{CONFIRM, END};
+use crate::raw::listens::Listens;
 use crate::remembered::{Known, Remembered};
 use crate::request::{Envelope, Fingerprint, Reader};
 use crate::restore::interrupted;
@@ -218,13 +219,11 @@ impl MqttMcp {
         });
         match known {
             // The broker keeps it for the next gateway.
-            Known::New if cx.stopping() && envelope.deadline > now && self.is_kept(&envelope) => {
-                self.has_left = true;
-            }
+            Known::New if self.leaves(cx, &envelope) => {}
             // Its acknowledgement would have to wait for that of a message that is left.
             _ if self.has_left && self.is_kept(&envelope) => {}
             Known::New => match not_now(cx, &envelope) {
-                Some(failure) => self.refuse(cx, &envelope, &failure),
+                Some(failure) => self.refuse_rpc(cx, &envelope, fingerprint, &failure),
                 None => self.admit(cx, envelope, fingerprint),
             },
             Known::Running(index) => {
@@ -260,6 +259,13 @@ impl MqttMcp {
         answered.chain(published).max().copied()
     }
 
+    /// Whether the shutdown leaves a new message to the next gateway.
+    pub(crate) fn leaves(&mut self, cx: &Context<'_>, envelope: &Envelope) -> bool {
+        let leaves = cx.stopping() && envelope.deadline > cx.now() && self.is_kept(envelope);
+        self.has_left |= leaves;
+        leaves
+    }
+
     /// Leaves a waiting request to the next gateway, without an answer.
     fn leave(&mut self, cx: &mut Context<'_>, index: usize) {
         let Some(exchange) = self.exchanges.try_remove(index) else {
@@ -291,7 +297,7 @@ impl MqttMcp {
         if let Entry::Full(option) = entry {
             let message = format!("Too many requests wait ({option}); retry later.");
             let failure = Failure::rejected(Reason::Busy, message);
-            return self.refuse(cx, &envelope, &failure);
+            return self.refuse_rpc(cx, &envelope, fingerprint, &failure);
         }
         let key = fingerprint.key;
         if let Some(key) = &key {

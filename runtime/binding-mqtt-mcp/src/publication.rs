@@ -54,6 +54,8 @@ pub(crate) struct Publication {
     pub(crate) failures: u64,
     /// Number of those in which the broker refused the message.
     refusals: u64,
+    /// The message is larger than the broker takes.
+    pub(crate) is_too_large: bool,
 }
 
 /// What a message tells that is not an answer.
@@ -103,6 +105,7 @@ impl Publication {
             timer: None,
             failures: 0,
             refusals: 0,
+            is_too_large: false,
         }
     }
 
@@ -182,6 +185,7 @@ impl Publication {
         let refused = reset.as_ref().filter(|it| it.refused);
         self.refusals += u64::from(refused.is_some());
         let is_final = refused.is_some_and(|it| is_final(it.reason_code));
+        self.is_too_large = refused.is_some_and(|it| it.reason_code == PACKET_TOO_LARGE);
         let may_succeed = !is_final && self.refusals < REFUSALS_MAX;
         self.failed(cx, &why(reset), may_succeed)
     }
@@ -244,6 +248,9 @@ impl Publication {
     }
 }
 
+/// Reason code: the message is larger than the broker takes (MQTT 5.0, 2.4).
+const PACKET_TOO_LARGE: u8 = 0x95;
+
 /// Whether a message that was refused with this reason code is refused each time (MQTT 5.0, 2.4).
 const fn is_final(code: u8) -> bool {
     const MALFORMED_PACKET: u8 = 0x81;
@@ -251,7 +258,6 @@ const fn is_final(code: u8) -> bool {
     const IMPLEMENTATION_SPECIFIC_ERROR: u8 = 0x83;
     const NOT_AUTHORIZED: u8 = 0x87;
     const TOPIC_NAME_INVALID: u8 = 0x90;
-    const PACKET_TOO_LARGE: u8 = 0x95;
     const PAYLOAD_FORMAT_INVALID: u8 = 0x99;
     const RETAIN_NOT_SUPPORTED: u8 = 0x9a;
     const QOS_NOT_SUPPORTED: u8 = 0x9b;

@@ -10,7 +10,7 @@
 //! | `call` | the operation at the exit |
 //! | `handling` | a request from its message to its response |
 //! | `response` | results and errors as JSON-RPC messages |
-//! | `listen`, `listening` | `subscriptions/listen` |
+//! | `listens`, `listen`, `listening` | `subscriptions/listen`: all, one, and what follows of messages and frames |
 //! | `discovery` | the retained message that says what the server is |
 
 pub(crate) mod call;
@@ -18,6 +18,7 @@ pub(crate) mod discovery;
 mod handling;
 pub(crate) mod listen;
 mod listening;
+pub(crate) mod listens;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod rules;

@@ -188,6 +188,22 @@ impl Remembered {
         self.bound();
     }
 
+    /// A request that is not executed is remembered as well.
+    pub(crate) fn refused(&mut self, key: &Key, content: Content, outcome: Outcome) {
+        self.begin(key.clone(), content, usize::MAX);
+        self.answered(key, outcome);
+    }
+
+    /// The answer of a request is another one now.
+    pub(crate) fn replace(&mut self, key: &Key, outcome: Outcome) {
+        if let Some(content) = self.entries.get(key).map(|it| it.content) {
+            self.remove(key);
+            // The queue keeps it.
+            self.forgotten.retain(|id| Some(*id) != outcome.stored);
+            self.refused(key, content, outcome);
+        }
+    }
+
     /// A request was not executed: the next one with its correlation is a new one.
     pub(crate) fn forget(&mut self, key: &Key) {
         self.remove(key);

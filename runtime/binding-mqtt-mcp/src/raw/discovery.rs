@@ -63,6 +63,10 @@ fn topic<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error>
 
 /// What is known of the message, and its streams.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about the message"
+)]
 pub(crate) struct Discovery {
     topic: ByteString,
     instructions: Option<String>,
@@ -74,6 +78,8 @@ pub(crate) struct Discovery {
     session: Option<StreamId>,
     /// The subscription to the message.
     subscription: Option<StreamId>,
+    /// The broker has confirmed it.
+    heard: bool,
     received: MqttMessages,
     /// A message is on its way.
     telling: bool,
@@ -97,6 +103,7 @@ impl Discovery {
             message: None,
             session: None,
             subscription: None,
+            heard: false,
             received: MqttMessages::of_at_most(1),
             telling: false,
             again: false,
@@ -265,6 +272,7 @@ impl MqttMcp {
             return;
         };
         match frame {
+            Frame::Begin(_) => discovery.heard = true,
             Frame::Data(data) => {
                 cx.acknowledge(stream, data.payload.len());
                 let message = discovery.received.add(data);
@@ -284,8 +292,10 @@ impl MqttMcp {
                 discovery.received.clear();
                 cx.end(stream, Frame::end());
                 cx.terminate(stream, None, None);
-                // It is opened again with the next question to the exit.
-                if !cx.stopping() {
+                // It is opened again with the next question to the exit. One that the broker refuses has told
+                // nothing, and will not now.
+                let was_heard = std::mem::take(&mut discovery.heard);
+                if was_heard && !cx.stopping() {
                     discovery.tell_after(cx, RETRY_AFTER);
                     if discovery.session.is_none() {
                         discovery.ask_after(cx, RETRY_AFTER);

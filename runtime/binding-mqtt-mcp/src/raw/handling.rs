@@ -2,7 +2,7 @@
 
 use tidegate_engine::{CallContext, Context, StreamId};
 use tidegate_jsonrpc::notification::{is_from, log, progress};
-use tidegate_jsonrpc::{Id, Method};
+use tidegate_jsonrpc::{Error, Id, Method, code};
 use tidegate_streams::Frame;
 use tidegate_streams::mcp::McpFlushEx;
 
@@ -10,11 +10,13 @@ use super::call::{Ill, NOTICES_MAX, Outcome, RawCall, Told, tool_failed};
 use super::request::{Rpc, Work};
 use super::response;
 use crate::answer::Answers;
+use crate::answering::remembered_until;
 use crate::events::{Publication as Became, StepCompleted};
 use crate::exchange::{Exchange, Phase};
-use crate::failure::{Failure, Reason, Status};
+use crate::failure::{Executed, Failure, Reason, Status};
 use crate::proxy::{MqttMcp, exchange_token};
-use crate::publication::Notice;
+use crate::publication::{Notice, Publication};
+use crate::remembered::Outcome as Remembered;
 use crate::request::{Envelope, Fingerprint};
 
 impl MqttMcp {
@@ -57,8 +59,10 @@ impl MqttMcp {
     ) {
         self.subscription.acknowledge(cx, &envelope.receipts);
         let Some(key) = &fingerprint.key else { return };
-        if self.listens.cancel(cx, key, id) {
-            return;
+        if let Some(listen) = self.listens.cancel(cx, key, id) {
+            // What was not acknowledged yet would hold up all later messages.
+            let receipts = &listen.envelope.receipts;
+            return self.subscription.acknowledge(cx, receipts);
         }
         let Some(index) = self.remembered.running(key) else {
             return;
@@ -228,6 +232,87 @@ impl MqttMcp {
         let notice = Notice::Call(index, exchange.context.trace);
         cx.work_with(exchange.context.clone());
         self.publish_notice(cx, message, notice, Vec::new());
+    }
+
+    /// Refuses a valid request, and remembers that: it is not executed when it comes again.
+    pub(crate) fn refuse_rpc(
+        &mut self,
+        cx: &mut Context<'_>,
+        envelope: &Envelope,
+        fingerprint: Fingerprint,
+        failure: &Failure,
+    ) {
+        let answer = self.refused(cx, envelope, failure);
+        let Some(key) = fingerprint.key.filter(|_| envelope.rpc.is_some()) else {
+            return;
+        };
+        let now = cx.now();
+        let outcome = Remembered {
+            device: envelope.device.clone(),
+            executed: failure.executed,
+            answer,
+            until: remembered_until(envelope, now, self.settings.remember),
+            stored: None,
+        };
+        self.remembered.refused(&key, fingerprint.content, outcome);
+    }
+
+    /// A response is larger than the broker takes: an error is published instead. Returns whether it is.
+    pub(crate) fn replace_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        publication: &mut Publication,
+    ) -> bool {
+        let index = publication.exchange;
+        let exchange = index.and_then(|index| self.exchanges.get_mut(index));
+        let Some(exchange) = exchange else {
+            return false;
+        };
+        let rpc = exchange.envelope.rpc.as_mut();
+        let Some(rpc) = rpc.filter(|rpc| !rpc.is_replaced) else {
+            return false;
+        };
+        rpc.is_replaced = true;
+        let message = "The response is larger than the broker takes.";
+        rpc.error = Some(Error::new(code::INTERNAL_ERROR, message));
+        let is_tool = matches!(&rpc.work, Work::Operation(it) if it.method == Method::ToolsCall);
+        let executed = if is_tool { Executed::Yes } else { Executed::No };
+        let failure = Failure {
+            status: Status::Failed,
+            reason: Reason::TooLarge,
+            message: message.to_owned(),
+            executed,
+        };
+        let Some(route) = self.routes.get(exchange.envelope.route) else {
+            return false;
+        };
+        let (now, remember) = (cx.now(), self.settings.remember);
+        let answers = Answers {
+            envelope: &exchange.envelope,
+            now,
+            remember,
+        };
+        let answer = answers.failed(&route.failure, &failure, None);
+        let Some(answer) = answer.filter(|it| it.until > now) else {
+            return false;
+        };
+        let (key, stored) = (exchange.key.clone(), exchange.stored);
+        let outcome = key.as_ref().map(|_| Remembered {
+            device: exchange.envelope.device.clone(),
+            executed,
+            answer: Some(answer.clone()),
+            until: remembered_until(&exchange.envelope, now, remember),
+            stored,
+        });
+        let of = index.unwrap_or_default();
+        let write = self.store_answer(cx, of, executed, Some(&answer), outcome.as_ref());
+        if let (Some(key), Some(outcome)) = (&key, outcome) {
+            self.remembered.replace(key, outcome);
+        }
+        cx.work_with(publication.context.clone());
+        let receipts = std::mem::take(&mut publication.receipts);
+        self.publish_for(cx, answer, index, None, receipts, stored.zip(write));
+        true
     }
 
     /// A notice was published, or is given up.

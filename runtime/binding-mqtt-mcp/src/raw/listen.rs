@@ -1,16 +1,15 @@
-//! `subscriptions/listen` of raw routes: what devices are told of, until they do not renew it.
+//! A `subscriptions/listen` of a raw route: what a device is told of, until it does not renew it.
 //!
-//! Owns the streams at the exit: one for each resource, and a session that tells changes of lists. A listen is
+//! Owns its streams at the exit: one for each resource, and a session that tells changes of lists. A listen is
 //! acknowledged once each of them is confirmed or refused. Changes are told one by one, each when the broker has
 //! acknowledged the one before; a change that comes again meanwhile is told once.
 //!
-//! Bounds: listens in all and for each device, resources of each, and changes that wait.
+//! Bounds: the changes that wait. What it asks for is bounded by `request` and `listens`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
-use slab::Slab;
 use tidegate_engine::{BindingId, CallContext, Context, PendingData, StreamId, TimerId};
 use tidegate_json::write::push_string;
 use tidegate_jsonrpc::Id;
@@ -21,10 +20,8 @@ use tidegate_streams::mcp::{
 use tidegate_streams::{BeginEx, Data, DataFlags, FlushEx, Frame, ResetEx};
 
 use super::request::{Wanted, renewed};
-use crate::exchange::GRACE;
-use crate::options::Options;
 use crate::proxy::listen_token;
-use crate::request::{Content, Envelope, Fingerprint, Key};
+use crate::request::{Content, Envelope, Key};
 
 /// The kind of the timer of a listen that is not acknowledged.
 pub(crate) const CONFIRM: u32 = 4;
@@ -35,22 +32,12 @@ const CHANGES_MAX: usize = 200;
 /// Most characters of the reason of a refusal.
 const REASON_MAX: usize = 500;
 
-/// All listens.
-#[derive(Debug)]
-pub(crate) struct Listens {
-    all: Slab<Listen>,
-    by_key: BTreeMap<Key, usize>,
-    by_device: BTreeMap<ByteString, usize>,
-    max: usize,
-    max_per_device: usize,
-}
-
 /// A listen.
 #[derive(Debug)]
 pub(crate) struct Listen {
     pub(crate) envelope: Envelope,
-    key: Option<Key>,
-    content: Content,
+    pub(super) key: Option<Key>,
+    pub(super) content: Content,
     pub(crate) context: CallContext,
     resources: BTreeMap<ByteString, Resource>,
     lists: Vec<List>,
@@ -61,6 +48,10 @@ pub(crate) struct Listen {
     changes: BTreeSet<Change>,
     /// A message of it is on its way.
     sending: bool,
+    /// It came again: the acknowledgement follows once more.
+    again: bool,
+    /// Number of streams that it counts.
+    pub(super) streams: usize,
     timer: Option<TimerId>,
 }
 
@@ -96,85 +87,19 @@ pub(crate) enum Next {
     End,
 }
 
-/// Whether a listen is known.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Known {
-    New,
-    /// It came again.
-    Renewed(usize),
-    /// Another request has its correlation.
-    Other,
-}
-
-impl Listens {
-    pub(crate) fn new(options: &Options) -> Self {
-        Self {
-            all: Slab::new(),
-            by_key: BTreeMap::new(),
-            by_device: BTreeMap::new(),
-            max: options.max_listens.size(),
-            max_per_device: options.max_listens_per_device.size(),
-        }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.all.len()
-    }
-
-    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Listen> {
-        self.all.get_mut(index)
-    }
-
-    pub(crate) fn has(&self, key: &Key) -> bool {
-        self.by_key.contains_key(key)
-    }
-
-    pub(crate) fn indexes(&self) -> Vec<usize> {
-        self.all.iter().map(|(index, _)| index).collect()
-    }
-
-    pub(crate) fn find(&self, key: &Key, content: &Content) -> Known {
-        match self.by_key.get(key) {
-            None => Known::New,
-            Some(index) => match self.all.get(*index) {
-                Some(listen) if listen.content == *content => Known::Renewed(*index),
-                _ => Known::Other,
-            },
-        }
-    }
-
-    /// The option whose limit has no room for a further listen of a device.
-    pub(crate) fn full(&self, device: &str) -> Option<&'static str> {
-        let of_device = self.by_device.get(device).copied().unwrap_or(0);
-        if self.all.len() >= self.max {
-            Some("maxListens")
-        } else {
-            (of_device >= self.max_per_device).then_some("maxListensPerDevice")
-        }
-    }
-
-    /// Begins a listen: asks the exit for all that it wants. Returns its index. `call`: the context of its streams.
-    pub(crate) fn begin(
-        &mut self,
-        cx: &mut Context<'_>,
-        exit: BindingId,
+impl Listen {
+    /// `streams`: the number of streams that it counts.
+    pub(super) const fn new(
         envelope: Envelope,
-        fingerprint: Fingerprint,
-        wanted: Wanted,
+        key: Option<Key>,
+        content: Content,
         call: CallContext,
-    ) -> usize {
-        let entry = self.all.vacant_entry();
-        let index = entry.key();
-        let key = fingerprint.key;
-        if let Some(key) = &key {
-            self.by_key.insert(key.clone(), index);
-        }
-        *self.by_device.entry(envelope.device.clone()).or_default() += 1;
-        let timeout = call.deadline.map(|it| it.since(cx.now()));
-        let listen = entry.insert(Listen {
+        streams: usize,
+    ) -> Self {
+        Self {
             envelope,
             key,
-            content: fingerprint.content,
+            content,
             context: call,
             resources: BTreeMap::new(),
             lists: Vec::new(),
@@ -183,54 +108,28 @@ impl Listens {
             established: false,
             changes: BTreeSet::new(),
             sending: false,
+            again: false,
+            streams,
             timer: None,
-        });
-        listen.open(cx, exit, index, wanted);
-        let after = timeout.unwrap_or_default() + GRACE;
-        listen.set_timer(cx, index, after, CONFIRM);
-        index
+        }
     }
 
-    /// Cancels the listen of a request with this id. Returns whether there is one with this key.
-    pub(crate) fn cancel(&mut self, cx: &mut Context<'_>, key: &Key, id: &Id) -> bool {
-        let Some(index) = self.by_key.get(key).copied() else {
-            return false;
-        };
-        let listen = self.all.get(index);
-        if listen.is_some_and(|it| it.is_of(id)) {
-            self.remove(cx, index);
-        }
-        true
-    }
-
-    /// Ends the streams of a listen and removes it.
-    pub(crate) fn remove(&mut self, cx: &mut Context<'_>, index: usize) -> Option<Listen> {
-        let mut listen = self.all.try_remove(index)?;
-        listen.close(cx);
-        if let Some(key) = &listen.key {
-            self.by_key.remove(key);
-        }
-        if let Some(count) = self.by_device.get_mut(&listen.envelope.device) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.by_device.remove(&listen.envelope.device);
-            }
-        }
-        Some(listen)
-    }
-}
-
-impl Listen {
     fn id(&self) -> Id {
         let rpc = self.envelope.rpc.as_ref();
         rpc.map_or_else(Id::null, |rpc| rpc.id.clone())
     }
 
-    fn is_of(&self, id: &Id) -> bool {
+    pub(super) fn is_of(&self, id: &Id) -> bool {
         self.id() == *id
     }
 
-    fn open(&mut self, cx: &mut Context<'_>, exit: BindingId, index: usize, wanted: Wanted) {
+    pub(super) fn open(
+        &mut self,
+        cx: &mut Context<'_>,
+        exit: BindingId,
+        index: usize,
+        wanted: Wanted,
+    ) {
         let token = listen_token(index);
         for uri in wanted.resources {
             let params = params_of(&uri);
@@ -444,7 +343,7 @@ impl Listen {
     }
 
     /// The acknowledgement: what it tells. A repetition of the listen gets it again.
-    pub(crate) fn acknowledgement(&self) -> Bytes {
+    fn acknowledgement(&self) -> Bytes {
         let uris = self.resources.keys();
         acknowledged(&self.id(), &self.lists, uris, &self.refused)
     }
@@ -459,15 +358,20 @@ impl Listen {
         self.envelope.deadline = renewed(&self.envelope, &again);
         self.envelope.adopt(again);
         if self.established {
+            self.again = true;
             let left = self.envelope.deadline.since(cx.now());
             self.set_timer(cx, index, left, END);
         }
     }
 
-    /// The next change to tell, unless a message is on its way.
+    /// The next message to send, unless one is on its way: the acknowledgement once more, or a change.
     pub(crate) fn next(&mut self) -> Option<Bytes> {
         if self.sending || !self.established {
             return None;
+        }
+        if std::mem::take(&mut self.again) {
+            self.sending = true;
+            return Some(self.acknowledgement());
         }
         let change = self.changes.pop_first()?;
         self.sending = true;
@@ -483,7 +387,7 @@ impl Listen {
         self.sending = false;
     }
 
-    fn set_timer(
+    pub(super) fn set_timer(
         &mut self,
         cx: &mut Context<'_>,
         index: usize,
@@ -502,7 +406,7 @@ impl Listen {
         self.timer = None;
     }
 
-    fn close(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn close(&mut self, cx: &mut Context<'_>) {
         if let Some(timer) = self.timer.take() {
             cx.cancel(timer);
         }

@@ -6,7 +6,8 @@ use tidegate_jsonrpc::notification::ended;
 use tidegate_jsonrpc::{Id, response};
 use tidegate_streams::Frame;
 
-use super::listen::{Known, Listen, Next};
+use super::listen::{Listen, Next};
+use super::listens::Known;
 use super::request::Work;
 use crate::answer::{Answer, Answers};
 use crate::answering::Completion;
@@ -35,12 +36,10 @@ impl MqttMcp {
                 }
             }
         }
-        if let Some(failure) = not_now(cx, &envelope) {
-            return self.refuse(cx, &envelope, &failure);
+        if self.leaves(cx, &envelope) {
+            return;
         }
-        if let Some(option) = self.listens.full(&envelope.device) {
-            let message = format!("Too many listens ({option}); end one first.");
-            let failure = Failure::rejected(Reason::Busy, message);
+        if let Some(failure) = not_now(cx, &envelope) {
             return self.refuse(cx, &envelope, &failure);
         }
         let rpc = envelope.rpc.as_mut();
@@ -48,6 +47,11 @@ impl MqttMcp {
         let Some(Work::Listen(wanted)) = work else {
             return;
         };
+        if let Some(limit) = self.listens.full(&envelope.device, &wanted) {
+            let message = format!("Too many listens ({limit}); end one first.");
+            let failure = Failure::rejected(Reason::Busy, message);
+            return self.refuse(cx, &envelope, &failure);
+        }
         let Some(route) = self.routes.get(envelope.route) else {
             return;
         };
@@ -72,18 +76,7 @@ impl MqttMcp {
             return;
         };
         listen.renew(cx, index, again);
-        if !listen.established {
-            return;
-        }
-        let receipts = std::mem::take(&mut listen.envelope.receipts);
-        let (payload, trace) = (listen.acknowledgement(), listen.context.trace);
-        cx.work_with(listen.context.clone());
-        match self.listen_message(cx, index, payload) {
-            Some(message) => {
-                self.publish_notice(cx, message, Notice::Listen(index, trace), receipts);
-            }
-            None => self.subscription.acknowledge(cx, &receipts),
-        }
+        self.tell_listen(cx, index);
     }
 
     /// A frame of one of the streams of a listen.
@@ -160,11 +153,14 @@ impl MqttMcp {
         };
         let (trace, next) = (listen.context.trace, listen.next());
         cx.work_with(listen.context.clone());
-        if let Some(payload) = next
-            && let Some(message) = self.listen_message(cx, index, payload)
-        {
-            let notice = Notice::Listen(index, trace);
-            self.publish_notice(cx, message, notice, Vec::new());
+        let Some(payload) = next else { return };
+        // Those of repetitions that came meanwhile.
+        let receipts = std::mem::take(&mut listen.envelope.receipts);
+        match self.listen_message(cx, index, payload) {
+            Some(message) => {
+                self.publish_notice(cx, message, Notice::Listen(index, trace), receipts);
+            }
+            None => self.subscription.acknowledge(cx, &receipts),
         }
     }
 

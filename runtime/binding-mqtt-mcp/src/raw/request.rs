@@ -47,6 +47,8 @@ pub(crate) struct Rpc {
     pub(crate) level: Option<McpLogLevel>,
     /// The error of the response, if it was refused with one.
     pub(crate) error: Option<Error>,
+    /// Its response was larger than the broker takes, and an error is sent instead.
+    pub(crate) is_replaced: bool,
 }
 
 /// What a message asks for.
@@ -81,6 +83,25 @@ pub(crate) struct Wanted {
     pub(crate) resources: BTreeSet<ByteString>,
 }
 
+impl Wanted {
+    /// Number of streams that it needs at the exit.
+    pub(crate) fn streams(&self) -> usize {
+        self.resources.len() + usize::from(!self.lists.is_empty())
+    }
+
+    /// Leaves out what the route does not allow to see: the acknowledgement does not have it.
+    fn retain_allowed(&mut self, rules: &Rules) {
+        self.lists.retain(|list| match list {
+            List::Tools => rules.allow(Method::ToolsList),
+            List::Prompts => rules.allow(Method::PromptsList),
+            List::Resources => rules.allow(Method::ResourcesList),
+        });
+        if !rules.allow(Method::ResourcesRead) {
+            self.resources.clear();
+        }
+    }
+}
+
 impl Rpc {
     /// A message that was not read.
     pub(crate) fn unread() -> Self {
@@ -90,6 +111,7 @@ impl Rpc {
             progress: None,
             level: None,
             error: None,
+            is_replaced: false,
         }
     }
 }
@@ -108,7 +130,12 @@ impl Reader<'_> {
         let mut rpc = Rpc::unread();
         let read = self.rpc(&mut rpc, rules, envelope, data, payload);
         if data.correlation.is_none() {
-            envelope.id = serde_json::from_slice(rpc.id.text()).ok();
+            // Without Correlation Data, the id of the request takes its place.
+            let id = match &rpc.work {
+                Work::Cancel(id) => id,
+                _ => &rpc.id,
+            };
+            envelope.id = serde_json::from_slice(id.text()).ok();
             envelope.id = envelope.id.take().filter(|it| *it != Json::Null);
         }
         if let Work::Listen(_) = rpc.work {
@@ -167,6 +194,11 @@ impl Reader<'_> {
             }
         };
         rpc.id = id;
+        let is_empty = data.correlation.as_ref().is_none_or(Bytes::is_empty);
+        if is_empty && data.response_topic.is_some() {
+            let error = Error::invalid_request("The request has no Correlation Data.");
+            return Err(refused(rpc, Reason::InvalidRequest, error));
+        }
         let asked = Asked {
             method: &method,
             params,
@@ -206,7 +238,11 @@ impl Asked<'_> {
         rpc.level = log_level(&self.params)?;
         match method {
             Method::Discover => Ok(Work::Discover),
-            Method::Listen => Ok(Work::Listen(Box::new(wanted(&self.params)?))),
+            Method::Listen => {
+                let mut wanted = wanted(&self.params)?;
+                wanted.retain_allowed(rules);
+                Ok(Work::Listen(Box::new(wanted)))
+            }
             _ => self.operation(method, rules, trace, rpc.level),
         }
     }

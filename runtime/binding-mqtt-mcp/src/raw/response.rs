@@ -18,7 +18,8 @@ use crate::failure::{Failure, Reason};
 /// How long a client may keep what the server says of itself, in milliseconds.
 pub(crate) const FRESH: u64 = 60_000;
 
-/// The response with the result of an operation. `None` if the result is not a JSON object.
+/// The response with the result of an operation. `None` if the result is not a JSON object, or a list of which it is
+/// not clear which tools it has.
 pub(crate) fn result(
     id: &Id,
     method: Method,
@@ -31,11 +32,12 @@ pub(crate) fn result(
     if root.kind() != Kind::Object {
         return None;
     }
-    let shorter = (method == Method::ToolsList && rules.restrict_tools())
-        .then(|| allowed_tools(&document, rules))
-        .flatten();
     let is_empty = root.members().next().is_none();
-    let text = shorter.unwrap_or_else(|| root.bytes());
+    let text = if method == Method::ToolsList && rules.restrict_tools() {
+        allowed_tools(&document, rules)?
+    } else {
+        root.bytes()
+    };
     let members = text.trim_ascii_end().strip_suffix(b"}")?;
     let mut out = BytesMut::with_capacity(text.len() + 256);
     begin_response(&mut out, id);
@@ -48,16 +50,19 @@ pub(crate) fn result(
     Some(out.freeze())
 }
 
-/// A list of tools without those that the route does not allow. `None` if it has none of these.
+/// A list of tools without those that the route does not allow. `None` if it is not one list.
 fn allowed_tools(result: &Document, rules: &Rules) -> Option<Bytes> {
     let root = result.root();
     let tools = root.get("tools").ok().flatten()?;
+    if tools.kind() != Kind::Array {
+        return None;
+    }
     let is_allowed = |tool: &tidegate_json::Value<'_>| {
         let name = tool.get("name").ok().flatten().and_then(|it| it.text());
         name.is_some_and(|name| rules.allow_tool(&name))
     };
     if tools.elements().all(|tool| is_allowed(&tool)) {
-        return None;
+        return Some(root.bytes());
     }
     let start = root.range().start;
     let (front, back) = (tools.range().start - start, tools.range().end - start);
@@ -214,6 +219,14 @@ mod tests {
             (&list["result"]["a"], &list["result"]["nextCursor"]),
             (&json!(1), &json!("c"))
         );
+        for unclear in [
+            r#"{"tools":{"name":"open"}}"#,
+            r#"{"tools":[],"tools":[{"name":"open"}]}"#,
+            "{}",
+        ] {
+            let list = respond(Method::ToolsList, unclear, &McpEnd::default(), &["x"]);
+            assert_eq!(list, None, "{unclear}");
+        }
         let none = respond(Method::ToolsList, text, &McpEnd::default(), &["x"]).expect("a result");
         assert_eq!(none["result"]["tools"], json!([]));
     }

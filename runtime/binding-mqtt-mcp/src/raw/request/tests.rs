@@ -190,7 +190,7 @@ fn each_fault_has_its_code() {
 #[test]
 fn a_listen_names_lists_and_resources() {
     let wanted = json!({ "notifications": {
-        "toolsListChanged": true, "promptsListChanged": false, "resourceSubscriptions": ["b", "a", "b"],
+        "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": false, "resourceSubscriptions": ["b", "a", "b"],
     } });
     let (rpc, result) = read_with(
         &request("subscriptions/listen", wanted).to_string(),
@@ -201,6 +201,7 @@ fn a_listen_names_lists_and_resources() {
     let Work::Listen(wanted) = rpc.work else {
         panic!("a listen")
     };
+    // `prompts/list` is not allowed here.
     assert_eq!(wanted.lists, [List::Tools]);
     assert_eq!(
         wanted.resources.iter().map(|it| &**it).collect::<Vec<_>>(),
