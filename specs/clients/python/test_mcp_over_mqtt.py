@@ -15,6 +15,7 @@ from mcp import MCPError
 
 pytest.importorskip("paho.mqtt.client")
 
+from fault_proxy import FaultProxy  # noqa: E402
 from mqtt_peers import Device, Peer, Server  # noqa: E402
 from test_upstreams import over_http, upstream  # noqa: E402, F401
 
@@ -174,7 +175,7 @@ def test_the_broker_says_that_a_gateway_is_gone(broker, upstream):  # noqa: F811
         device.stop()
 
 
-def federation(broker: Broker) -> str:
+def federation(port: int) -> str:
     """A server over MQTT as the toolkit of a gateway."""
     return (
         "name: test\nworkers: 1\nbindings:\n"
@@ -183,14 +184,14 @@ def federation(broker: Broker) -> str:
         "  boiler0: { type: mcp, kind: client, options: { transport: mqtt, mqtt: { base: mcp/boiler, client: gateway } }, "
         "exit: mqtt_client0 }\n"
         "  mqtt_client0: { type: mqtt, kind: client, options: { clientId: gateway }, exit: tcp_client0 }\n"
-        f"  tcp_client0: {{ type: tcp, kind: client, options: {{ host: 127.0.0.1, port: {broker.port} }} }}\n"
+        f"  tcp_client0: {{ type: tcp, kind: client, options: {{ host: 127.0.0.1, port: {port} }} }}\n"
     )
 
 
 async def test_a_device_is_a_toolkit(broker, mode):
     server = await asyncio.to_thread(Server, broker, "mcp/boiler", "b1")
     try:
-        async with connected("http", mode, federation(broker)) as sdk:
+        async with connected("http", mode, federation(broker.port)) as sdk:
             tools = {tool.name for tool in (await sdk.list_tools()).tools}
             assert tools == {"boiler__set_target", "boiler__wait"}
             told = []
@@ -213,7 +214,7 @@ async def test_a_device_is_a_toolkit(broker, mode):
 
 async def test_a_device_that_is_away_is_said_to_be_away(broker):
     server = await asyncio.to_thread(Server, broker, "mcp/boiler", "b1")
-    async with connected("http", "auto", federation(broker)) as sdk:
+    async with connected("http", "auto", federation(broker.port)) as sdk:
         assert not (await sdk.call_tool("boiler__set_target", {"celsius": 1})).is_error
         await asyncio.to_thread(server.kill)
 
@@ -238,7 +239,7 @@ async def test_a_device_that_is_away_is_said_to_be_away(broker):
 async def test_instances_share_the_requests(broker):
     servers = [await asyncio.to_thread(Server, broker, "mcp/boiler", f"b{number}", "boilers") for number in (1, 2)]
     try:
-        async with connected("http", "auto", federation(broker)) as sdk:
+        async with connected("http", "auto", federation(broker.port)) as sdk:
             for celsius in range(10):
                 result = await sdk.call_tool("boiler__set_target", {"celsius": celsius})
                 assert result.content[0].text == f"{celsius} °C"
@@ -247,3 +248,25 @@ async def test_instances_share_the_requests(broker):
     finally:
         for server in servers:
             await asyncio.to_thread(server.stop)
+
+
+async def test_a_lost_connection_loses_no_server(broker):
+    """The broker sends what the server says of itself again, and calls go on."""
+    server = await asyncio.to_thread(Server, broker, "mcp/boiler", "b1")
+    try:
+        async with (
+            FaultProxy(("127.0.0.1", broker.port)) as proxy,
+            connected("http", "auto", federation(proxy.port)) as sdk,
+        ):
+            assert not (await sdk.call_tool("boiler__set_target", {"celsius": 0})).is_error
+            proxy.cut(hard=True)
+            # Longer than the message of the server is waited for.
+            end = asyncio.get_running_loop().time() + 3
+            answered = 0
+            while asyncio.get_running_loop().time() < end:
+                result = await sdk.call_tool("boiler__set_target", {"celsius": 1})
+                assert not result.is_error
+                answered += 1
+            assert answered == len(server.calls) - 1 and proxy.cuts > 0
+    finally:
+        await asyncio.to_thread(server.stop)
