@@ -288,7 +288,7 @@ impl MqttMcp {
     fn admit(&mut self, cx: &mut Context<'_>, mut envelope: Envelope, fingerprint: Fingerprint) {
         let record = match self.record(cx, &mut envelope) {
             Ok(record) => record,
-            Err(failure) => return self.refuse(cx, &envelope, &failure),
+            Err(failure) => return self.refuse_rpc(cx, &envelope, fingerprint, &failure),
         };
         let index = self.exchanges.vacant_key();
         let device = envelope.device.clone();
