@@ -25,6 +25,10 @@ const GRACE: Duration = Duration::from_millis(200);
 
 /// An answer that is being published.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about the message"
+)]
 pub(crate) struct Publication {
     answer: Answer,
     /// When it is given up.
