@@ -35,12 +35,12 @@ ROUTES = """    routes:
 class Kitchen(Process):
     """A gateway whose tools devices call with JSON-RPC. It has subscribed."""
 
-    def __init__(self, broker: Broker, url: str):
-        self.broker = broker
+    def __init__(self, broker: Broker, url: str, options: str = ""):
         self.file = tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False)
         self.file.write(
             "name: test\nbindings:\n  kitchen0:\n    type: mqtt_mcp\n    kind: proxy\n"
-            '    options: { replyTopics: [ "mcp/kitchen/response/{client}/#" ], discover: { topic: mcp/kitchen/discover } }\n'
+            '    options: { replyTopics: [ "mcp/kitchen/response/{client}/#" ], discover: { topic: mcp/kitchen/discover }, '
+            f"{options} }}\n"
             f"    exits: {{ mqtt: mqtt_client0, mcp: up0 }}\n{ROUTES}"
             "  mqtt_client0: { type: mqtt, kind: client, exit: tcp_client0, options: { clientId: kitchen, "
             "will: { topic: mcp/kitchen/discover, qos: 1, retain: true } } }\n"
@@ -171,6 +171,28 @@ def test_the_broker_says_that_a_gateway_is_gone(broker, upstream):  # noqa: F811
         assert device.discovered.get(timeout=PATIENCE)
         assert gateway.stop() == 0, gateway.text()
         assert device.discovered.get(timeout=PATIENCE) is None, "cleared in order"
+    finally:
+        device.stop()
+
+
+def test_a_response_outlives_a_gateway_that_is_killed(broker, upstream, tmp_path):  # noqa: F811
+    gateway = Kitchen(broker, upstream.url, f"queue: {{ path: '{tmp_path / 'queue'}' }}")
+    device = Device(broker, BASE, "d3")
+    try:
+        request = {"name": "headers", "arguments": {}}
+        correlation = device.request("tools/call", request, expiry=60)
+        first = device.result(correlation)
+        assert "result" in first
+        gateway.kill()
+        gateway.start_again()
+        # The request with the same correlation is not executed again: the headers would tell another port.
+        device.request("tools/call", request, correlation=correlation, expiry=60)
+        assert device.result(correlation) == first
+        device.request("tools/call", {"name": "echo", "arguments": {"text": "a"}}, correlation=correlation)
+        # The response of before may come twice: the gateway was killed, and could not know that it arrived.
+        refused = next(found for found in (device.result(correlation) for _ in range(3)) if found != first)
+        assert refused["error"]["code"] == -32600
+        assert gateway.stop() == 0, gateway.text()
     finally:
         device.stop()
 
