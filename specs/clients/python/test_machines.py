@@ -131,7 +131,7 @@ def test_a_slow_tool_times_out_and_others_are_served(broker, upstream):  # noqa:
 def test_a_server_that_is_away_is_told(broker, upstream, machines):  # noqa: F811
     upstream.stop()
     away = ask(broker, "d1", {"tool": "echo", "arguments": {"text": "a"}})
-    assert away["status"] == "unknown" and away["error"]["reason"] == "unavailable"
+    assert away["status"] == "rejected" and away["error"]["reason"] == "unavailable"
     again = Upstream(port=upstream.port)
     try:
         assert ask(broker, "d1", {"tool": "echo", "arguments": {"text": "a"}})["status"] == "done"
