@@ -206,6 +206,7 @@ impl MqttMcp {
         cx: &mut Context<'_>,
         envelope: &Envelope,
         answer: Option<Answer>,
+        stored: Option<Id>,
     ) {
         self.counts.repeated += 1;
         let now = cx.now();
@@ -222,7 +223,13 @@ impl MqttMcp {
                 .map_or_else(ByteString::new, |it| it.topic().clone()),
             ..about(envelope)
         });
-        self.publish_extra(cx, answer, envelope.receipts.clone(), None);
+        // What is told must hold after a crash too.
+        let queue = self.queue.as_ref();
+        let unstored = queue.zip(stored).and_then(|(queue, id)| {
+            let number = queue.unstored_answer(id)?;
+            Some((id, number))
+        });
+        self.publish_extra(cx, answer, envelope.receipts.clone(), unstored);
     }
 
     /// Counts a request that ended, and emits its event.

@@ -29,6 +29,8 @@ const DEVICES: usize = 3;
 enum Step {
     /// A device asks.
     Ask(usize),
+    /// A device asks again what it asked before.
+    Repeat(usize),
     /// The writes that wait become durable.
     Store,
     /// A tool answers.
@@ -48,6 +50,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..DEVICES).prop_map(Step::Ask),
+        2 => (0..8_usize).prop_map(Step::Repeat),
         6 => Just(Step::Store),
         5 => (0..8_usize).prop_map(Step::Answer),
         5 => (0..8_usize).prop_map(Step::Acknowledge),
@@ -364,6 +367,12 @@ fn play(steps: &[Step]) -> Outside {
                 outside.asked.push(asked);
                 outside.unacknowledged.push_back(asked);
                 life.deliver(asked);
+            }
+            Step::Repeat(place) => {
+                if let Some(asked) = outside.asked.iter().rev().nth(place).copied() {
+                    outside.unacknowledged.push_back(asked);
+                    life.deliver(asked);
+                }
             }
             Step::Store => life.store(&mut outside),
             Step::Answer(place) => life.answer(place),

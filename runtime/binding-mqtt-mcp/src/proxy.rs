@@ -233,7 +233,11 @@ impl MqttMcp {
                 }
                 self.store_again(cx, index);
             }
-            Known::Answered(answer) => self.repeat(cx, &envelope, answer),
+            Known::Answered(answer) => {
+                let key = fingerprint.key.as_ref();
+                let stored = key.and_then(|key| self.remembered.stored(key));
+                self.repeat(cx, &envelope, answer, stored);
+            }
             Known::Evicted(executed) => {
                 let failure = Failure::answer_forgotten(executed);
                 self.refuse(cx, &envelope, &failure);

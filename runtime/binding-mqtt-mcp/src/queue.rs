@@ -56,6 +56,8 @@ struct Kept {
     sizes: [u64; Part::ALL.len()],
     /// It is executed, as the exchange of this index.
     exchange: Option<usize>,
+    /// The number of the write of its answer.
+    answered: Option<u64>,
     /// Its answer needs not be published again.
     delivered: bool,
     /// It is recognised when it comes again.
@@ -123,8 +125,12 @@ pub(crate) struct Queue {
     kept: BTreeMap<Id, Kept>,
     /// The size of all records.
     bytes: u64,
-    /// By the number of the write.
-    waits: BTreeMap<u64, Waits>,
+    /// By the number of the write, in order.
+    waits: BTreeMap<(u64, u64), Waits>,
+    /// Number of all that has ever waited.
+    waited: u64,
+    /// The last write that is durable.
+    durable: u64,
     /// It was reported that `maxSize` is reached.
     full: bool,
 }
@@ -138,6 +144,8 @@ impl Queue {
             kept: BTreeMap::new(),
             bytes: 0,
             waits: BTreeMap::new(),
+            waited: 0,
+            durable: 0,
             full: false,
         }
     }
@@ -179,7 +187,8 @@ impl Queue {
             }
             Event::Loaded => self.loading.take().map(Happened::Loaded),
             Event::Stored(number) => {
-                let later = self.waits.split_off(&number.saturating_add(1));
+                self.durable = number;
+                let later = self.waits.split_off(&(number.saturating_add(1), 0));
                 let stored = std::mem::replace(&mut self.waits, later);
                 Some(Happened::Stored(self.due(stored.into_values())))
             }
@@ -189,7 +198,7 @@ impl Queue {
                     .into_iter()
                     .partition(|(_, it)| matches!(it, Waits::Answer(_)));
                 self.waits = others;
-                let answers: BTreeMap<u64, Waits> = answers;
+                let answers: BTreeMap<(u64, u64), Waits> = answers;
                 Some(Happened::Failed(reason, self.due(answers.into_values())))
             }
         }
@@ -229,6 +238,17 @@ impl Queue {
         self.store.is_ready()
     }
 
+    fn wait_for(&mut self, number: u64, what: Waits) {
+        self.waited += 1;
+        self.waits.insert((number, self.waited), what);
+    }
+
+    /// The number of the write of an answer that is not durable yet.
+    pub(crate) fn unstored_answer(&self, id: Id) -> Option<u64> {
+        let number = self.kept.get(&id)?.answered?;
+        (number > self.durable).then_some(number)
+    }
+
     /// Whether a request with a record of this size is accepted.
     pub(crate) fn accepts(&self, content: &Bytes) -> Result<(), Refusal> {
         if !self.store.is_ready() {
@@ -262,7 +282,7 @@ impl Queue {
     /// Stores a request again, as it came again.
     pub(crate) fn replace(&mut self, cx: &mut Context<'_>, id: Id, content: Bytes) {
         let number = self.put(cx, id, Part::Request, content);
-        self.waits.insert(number, Waits::Acknowledgement(id));
+        self.wait_for(number, Waits::Acknowledgement(id));
     }
 
     /// A stored request is executed as an exchange.
@@ -273,7 +293,7 @@ impl Queue {
     /// Stores that the execution of a request begins.
     pub(crate) fn begin(&mut self, cx: &mut Context<'_>, id: Id) {
         let number = self.put(cx, id, Part::Begun, Record::Begun {}.encode());
-        self.waits.insert(number, Waits::Call(id));
+        self.wait_for(number, Waits::Call(id));
     }
 
     /// Stores the answer of a request, in place of the request. Returns the number of the write.
@@ -283,6 +303,9 @@ impl Queue {
         kept.remembered = answer.known.is_some();
         let content = Record::Answer(Box::new(answer)).encode();
         let number = self.put(cx, id, Part::Answer, content);
+        if let Some(kept) = self.kept.get_mut(&id) {
+            kept.answered = Some(number);
+        }
         self.remove_part(cx, id, Part::Request);
         self.remove_part(cx, id, Part::Begun);
         number
@@ -291,7 +314,7 @@ impl Queue {
     /// A publication waits until a write is durable. Returns whether it must wait.
     pub(crate) fn wait(&mut self, number: u64, publication: usize) -> bool {
         if self.store.is_ready() {
-            self.waits.insert(number, Waits::Answer(publication));
+            self.wait_for(number, Waits::Answer(publication));
         }
         self.store.is_ready()
     }

@@ -159,6 +159,14 @@ impl Remembered {
         }
     }
 
+    /// Where an answered request is in the queue.
+    pub(crate) fn stored(&self, key: &Key) -> Option<Id> {
+        match &self.entries.get(key)?.state {
+            State::Answered(answered) => answered.stored,
+            State::Running(_) => None,
+        }
+    }
+
     /// A new request is executed from now on, as the exchange of this index.
     pub(crate) fn begin(&mut self, key: Key, content: Content, index: usize) {
         let state = State::Running(index);
