@@ -482,3 +482,20 @@ fn a_crash_after_each_step_of_a_request() {
         assert_eq!(outside.executed.get(&(0, 1)), Some(&1), "{why}");
     }
 }
+
+#[test]
+fn a_device_that_asks_again_before_a_crash_is_told_the_same() {
+    use Step::{Answer, Ask, Crash, Repeat, Store};
+    let crash = Crash {
+        written: 0,
+        lost: 0,
+    };
+    let outside = play(&[Ask(0), Store, Answer(0), Repeat(0), crash]);
+    let statuses: Vec<&Json> = outside
+        .answers
+        .iter()
+        .map(|(_, it)| &it["status"])
+        .collect();
+    assert!(!statuses.is_empty());
+    assert!(statuses.iter().all(|it| *it == "unknown"), "{statuses:?}");
+}
