@@ -48,6 +48,7 @@ mod request;
 mod restore;
 mod route;
 mod shares;
+mod stopping;
 mod subscription;
 mod template;
 #[cfg(test)]

@@ -20,12 +20,13 @@ use crate::answer::Answer;
 use crate::events::{QueueRestored, RequestDropped};
 use crate::exchange::{Exchange, Phase};
 use crate::failure::{Executed, Failure, Reason};
-use crate::proxy::{MqttMcp, exchange_token, expired, waiting_timer};
+use crate::proxy::{MqttMcp, exchange_token};
 use crate::queue::record::{Answered, Request};
 use crate::queue::{Clock, Id, Loaded};
 use crate::raw::request::Work;
 use crate::remembered::Outcome;
 use crate::request::{Content, Envelope, Fingerprint, Key, Reader};
+use crate::stopping::{expired, waiting_timer};
 
 /// Longest time in which a server says whether its tools may be executed again.
 const ASK_MAX: Duration = Duration::from_secs(5);

@@ -12,10 +12,11 @@ use super::request::Work;
 use crate::answer::{Answer, Answers};
 use crate::answering::Completion;
 use crate::failure::{Failure, Reason, Status};
-use crate::proxy::{MqttMcp, not_now};
+use crate::proxy::MqttMcp;
 use crate::publication::Notice;
 use crate::remembered;
 use crate::request::{Envelope, Fingerprint};
+use crate::stopping::not_now;
 
 impl MqttMcp {
     /// `subscriptions/listen`: begins it, or renews it.
