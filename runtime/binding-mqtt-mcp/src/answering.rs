@@ -21,7 +21,7 @@ use crate::triggers::Triggers;
 /// further one is not sent.
 const EXTRA_MAX: usize = 1_000;
 /// Longest time for which a request is remembered, also if its message expires later: a day.
-const REMEMBER_MAX: Duration = Duration::from_secs(86_400);
+pub(crate) const REMEMBER_MAX: Duration = Duration::from_secs(86_400);
 
 /// How a request ended, for its event and the meters.
 pub(crate) struct Completion<'a> {

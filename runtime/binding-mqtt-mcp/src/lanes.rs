@@ -81,6 +81,11 @@ impl Lanes {
         self.running
     }
 
+    /// Whether more than half as many wait as may.
+    pub(crate) const fn is_crowded(&self) -> bool {
+        self.waiting > self.limits.waiting / 2
+    }
+
     /// Number of requests that wait.
     pub(crate) const fn waiting(&self) -> usize {
         self.waiting

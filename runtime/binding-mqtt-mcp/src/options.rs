@@ -125,8 +125,15 @@ const SESSION_EXPIRY: u32 = 3_600;
 impl Options {
     /// How the binding subscribes. Each request that runs or waits may be unacknowledged, and no more: the
     /// broker keeps the others.
-    pub(crate) fn terms(&self) -> Terms {
-        let requests = self.concurrency.get() + self.max_waiting.get();
+    /// Those that a queue has stored are acknowledged while at most half of `maxWaiting` wait: with the others,
+    /// which the broker keeps, there is always room for them.
+    pub(crate) fn terms(&self, has_queue: bool) -> Terms {
+        let waiting = self.max_waiting.get();
+        let requests = if has_queue && waiting > 0 {
+            waiting.div_ceil(2)
+        } else {
+            self.concurrency.get() + waiting
+        };
         let expiry = match (&self.session_expiry, &self.group) {
             (Some(expiry), _) => u32::try_from(expiry.get()).unwrap_or(u32::MAX),
             (None, Some(_)) => 0,

@@ -19,7 +19,7 @@ use crate::failure::{Failure, Reason};
 use crate::lanes::{Entry, Lanes, Limits};
 use crate::options::{Condition, Options};
 use crate::publication::{PUBLISH, Publication, Published};
-use crate::queue::{Id, Queue, REOPEN, STORE};
+use crate::queue::{Id, OVERDUE, Queue, REOPEN, STORE};
 use crate::rate::Rate;
 use crate::raw::discovery::{ASK, Discovery, TELL};
 use crate::raw::listen::{CONFIRM, END};
@@ -122,7 +122,12 @@ impl MqttMcp {
         Self {
             mqtt,
             mcp,
-            subscription: Subscription::new(mqtt, options.terms(), filters, max_payload),
+            subscription: Subscription::new(
+                mqtt,
+                options.terms(queue.is_some()),
+                filters,
+                max_payload,
+            ),
             settings: Settings {
                 max_payload,
                 max_result: options.max_result.size(),
@@ -188,7 +193,11 @@ impl MqttMcp {
     }
 
     /// Whether a message of a route with a condition meets it.
-    fn is_request(&mut self, cx: &Context<'_>, envelope: &mut Envelope) -> Result<bool, Failure> {
+    pub(crate) fn is_request(
+        &mut self,
+        cx: &Context<'_>,
+        envelope: &mut Envelope,
+    ) -> Result<bool, Failure> {
         let Some(route) = self.routes.get(envelope.route) else {
             return Ok(false);
         };
@@ -486,6 +495,7 @@ impl Binding for MqttMcp {
         match kind {
             RETRY => self.subscription.open(cx),
             REOPEN => self.begin(cx),
+            OVERDUE => self.on_overdue(cx),
             BEGIN => self.beginning = None,
             PUBLISH => self.on_publication_timer(cx, index),
             DUE => self.on_due(cx, index),

@@ -48,10 +48,7 @@ pub(crate) struct Publication {
     pub(crate) place: Option<ByteString>,
     pub(crate) context: CallContext,
     stream: Option<StreamId>,
-    /// The first frame is sent.
-    begun: bool,
-    /// The whole message is sent.
-    sent: bool,
+    progress: Progress,
     pending: PendingData,
     timer: Option<TimerId>,
     /// Number of failed attempts.
@@ -60,6 +57,16 @@ pub(crate) struct Publication {
     refusals: u64,
     /// The message is larger than the broker takes.
     pub(crate) is_too_large: bool,
+}
+
+/// How much of the message is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Nothing,
+    /// The first frame.
+    Begun,
+    /// All.
+    Sent,
 }
 
 /// What a message tells that is not an answer.
@@ -103,8 +110,7 @@ impl Publication {
             place: None,
             context,
             stream: None,
-            begun: false,
-            sent: false,
+            progress: Progress::Nothing,
             pending: PendingData::new(),
             timer: None,
             failures: 0,
@@ -133,7 +139,7 @@ impl Publication {
         match cx.open_for(context, exit, self.answer.begin(), self.token) {
             Ok(stream) => {
                 self.stream = Some(stream);
-                (self.begun, self.sent) = (false, false);
+                self.progress = Progress::Nothing;
                 let after = self.end.since(now) + GRACE;
                 self.set_timer(cx, after, "the expiry of an answer");
                 self.flush(cx);
@@ -154,7 +160,7 @@ impl Publication {
             return None;
         }
         match frame {
-            Frame::End(_) if self.sent => {
+            Frame::End(_) if self.progress == Progress::Sent => {
                 self.close(cx);
                 Some(Published::Acknowledged)
             }
@@ -223,10 +229,10 @@ impl Publication {
 
     /// Sends as much as the credit allows.
     fn flush(&mut self, cx: &mut Context<'_>) {
-        let Some(stream) = self.stream.filter(|_| !self.sent) else {
+        let Some(stream) = self.stream.filter(|_| self.progress != Progress::Sent) else {
             return;
         };
-        if !self.begun {
+        if self.progress == Progress::Nothing {
             let credit = cx.credit(stream);
             let (mut data, mut head) = self.answer.message(cx.now());
             if credit == 0 && !head.is_empty() {
@@ -239,14 +245,14 @@ impl Publication {
                 stream,
                 Frame::data_with(DataFlags::of(true, whole), head, data),
             );
-            self.begun = true;
+            self.progress = Progress::Begun;
             if !whole {
                 let flags = DataFlags::of(false, true);
                 self.pending.push(Data::part(flags, rest));
             }
         }
         if self.pending.flush(cx, stream) {
-            self.sent = true;
+            self.progress = Progress::Sent;
             cx.end(stream, Frame::end());
         }
     }

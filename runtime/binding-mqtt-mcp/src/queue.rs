@@ -23,7 +23,7 @@ use tidegate_streams::Frame;
 pub(crate) use clock::Clock;
 pub(crate) use record::Record;
 use store::{Event, Store};
-pub(crate) use store::{REOPEN, STORE};
+pub(crate) use store::{OVERDUE, REOPEN, STORE};
 
 /// Bytes that a record counts beside its content.
 const OVERHEAD: u64 = 64;
@@ -56,6 +56,8 @@ struct Kept {
     sizes: [u64; Part::ALL.len()],
     /// It is executed, as the exchange of this index.
     exchange: Option<usize>,
+    /// The number of the last write of the request.
+    accepted: u64,
     /// The number of the write of its answer.
     answered: Option<u64>,
     /// Its answer needs not be published again.
@@ -112,6 +114,8 @@ pub(crate) struct Loaded {
 pub(crate) enum Refusal {
     /// `maxSize` is reached.
     Full,
+    /// It alone exceeds `maxSize`.
+    TooLarge,
     /// The file cannot be written.
     Failed,
 }
@@ -170,6 +174,12 @@ impl Queue {
         frame: Frame,
     ) -> Option<Happened> {
         let event = self.store.on_frame(cx, stream, frame)?;
+        self.happened(event)
+    }
+
+    /// The disk has not answered in time.
+    pub(crate) fn overdue(&mut self, cx: &mut Context<'_>) -> Option<Happened> {
+        let event = self.store.overdue(cx)?;
         self.happened(event)
     }
 
@@ -254,6 +264,9 @@ impl Queue {
         if !self.store.is_ready() {
             return Err(Refusal::Failed);
         }
+        if size(content) > self.store.max_size {
+            return Err(Refusal::TooLarge);
+        }
         if self.bytes + size(content) > self.store.max_size {
             return Err(Refusal::Full);
         }
@@ -282,7 +295,16 @@ impl Queue {
     /// Stores a request again, as it came again.
     pub(crate) fn replace(&mut self, cx: &mut Context<'_>, id: Id, content: Bytes) {
         let number = self.put(cx, id, Part::Request, content);
+        if let Some(kept) = self.kept.get_mut(&id) {
+            kept.accepted = number;
+        }
         self.wait_for(number, Waits::Acknowledgement(id));
+    }
+
+    /// Whether a request can be stored again: no write of it is on its way.
+    pub(crate) fn may_replace(&self, id: Id) -> bool {
+        let kept = self.kept.get(&id);
+        self.is_ready() && kept.is_some_and(|it| it.accepted <= self.durable)
     }
 
     /// A stored request is executed as an exchange.
@@ -341,6 +363,15 @@ impl Queue {
     /// The answer of a restored request was delivered before.
     pub(crate) fn was_delivered(&mut self, id: Id) {
         self.kept.entry(id).or_default().delivered = true;
+    }
+
+    /// The answer of a request is not remembered any more, the request is. If the answer was delivered, it makes
+    /// room.
+    pub(crate) fn lighten(&mut self, cx: &mut Context<'_>, id: Id, known: record::Answered) {
+        if self.kept.get(&id).is_some_and(|it| it.delivered) {
+            let content = Record::Answer(Box::new(known)).encode();
+            self.put(cx, id, Part::Answer, content);
+        }
     }
 
     /// A request is not remembered any more.

@@ -11,8 +11,8 @@ use crate::exchange::{Exchange, Phase};
 use crate::failure::{Executed, Failure, Reason};
 use crate::proxy::MqttMcp;
 use crate::queue::record::{Answered, Known, Octets, Request};
-use crate::queue::{Clock, Due, Happened, Id, Queue, Record, Refusal};
-use crate::remembered::Outcome;
+use crate::queue::{Clock, Due, Happened, Id, Record, Refusal};
+use crate::remembered::{Light, Outcome};
 use crate::request::Envelope;
 use crate::subscription::Receipt;
 
@@ -33,6 +33,14 @@ impl MqttMcp {
     pub(crate) fn on_store(&mut self, cx: &mut Context<'_>, stream: StreamId, frame: Frame) {
         if let Some(queue) = &mut self.queue {
             let happened = queue.on_frame(cx, stream, frame);
+            self.on_queue(cx, happened);
+        }
+    }
+
+    /// The disk has not answered in time.
+    pub(crate) fn on_overdue(&mut self, cx: &mut Context<'_>) {
+        if let Some(queue) = &mut self.queue {
+            let happened = queue.overdue(cx);
             self.on_queue(cx, happened);
         }
     }
@@ -70,8 +78,17 @@ impl MqttMcp {
         for due in due {
             match due {
                 Due::Acknowledge(id, index) => {
+                    let is_crowded = self.lanes.is_crowded();
                     let exchange = self.exchanges.get_mut(index);
                     let exchange = exchange.filter(|it| it.stored == Some(id));
+                    if is_crowded
+                        && exchange
+                            .as_ref()
+                            .is_some_and(|it| it.phase == Phase::Waiting)
+                    {
+                        // The broker holds further ones back until it has left the line.
+                        continue;
+                    }
                     let receipts = match exchange {
                         Some(exchange) => std::mem::take(&mut exchange.envelope.receipts),
                         None => self.left.remove(&id).unwrap_or_default(),
@@ -83,6 +100,8 @@ impl MqttMcp {
                     let is_its =
                         |it: &&mut Exchange| it.stored == Some(id) && it.phase == Phase::Storing;
                     if let Some(exchange) = exchange.filter(is_its) {
+                        let receipts = std::mem::take(&mut exchange.envelope.receipts);
+                        self.subscription.acknowledge(cx, &receipts);
                         cx.work_with(exchange.context.clone());
                         self.advance(cx, index);
                     }
@@ -99,7 +118,17 @@ impl MqttMcp {
         envelope: &mut Envelope,
     ) -> Result<Option<Bytes>, Failure> {
         let content = request_record(cx, envelope);
-        let (Some(queue), Some(content)) = (&mut self.queue, content) else {
+        // What has expired makes room.
+        self.remembered.expire(cx.now());
+        self.forget_stored(cx);
+        let Some(content) = content else {
+            return Ok(None);
+        };
+        // Answers of the device with the most of them make room too.
+        while self.is_full_for(&content) && self.remembered.lighten() {
+            self.forget_stored(cx);
+        }
+        let Some(queue) = &mut self.queue else {
             return Ok(None);
         };
         match queue.accepts(&content) {
@@ -107,6 +136,11 @@ impl MqttMcp {
             Err(Refusal::Failed) => {
                 let message = "The queue of the gateway cannot be written; retry later.";
                 Err(Failure::rejected(Reason::Unavailable, message))
+            }
+            Err(Refusal::TooLarge) => {
+                let message =
+                    "The request does not fit into the queue (queue.maxSize); send a smaller one.";
+                Err(Failure::rejected(Reason::TooLarge, message))
             }
             Err(Refusal::Full) => {
                 if queue.is_newly_full() {
@@ -119,19 +153,22 @@ impl MqttMcp {
         }
     }
 
+    fn is_full_for(&self, content: &Bytes) -> bool {
+        let queue = self.queue.as_ref();
+        queue.is_some_and(|queue| queue.accepts(content) == Err(Refusal::Full))
+    }
+
     /// A running request came again: it is stored as it came last, and its messages are acknowledged then.
     pub(crate) fn store_again(&mut self, cx: &mut Context<'_>, index: usize) {
         let Some(exchange) = self.exchanges.get_mut(index) else {
             return;
         };
         let Some(id) = exchange.stored else { return };
-        if exchange.phase == Phase::Answering {
-            // Its answer is stored.
-            let receipts = std::mem::take(&mut exchange.envelope.receipts);
-            return self.subscription.acknowledge(cx, &receipts);
-        }
         let content = request_record(cx, &mut exchange.envelope);
-        if let (Some(queue), Some(content)) = (&mut self.queue, content) {
+        // While a write of it is on its way, its messages are acknowledged with that one.
+        if let (Some(queue), Some(content)) = (&mut self.queue, content)
+            && queue.may_replace(id)
+        {
             queue.replace(cx, id, content);
         }
     }
@@ -150,9 +187,13 @@ impl MqttMcp {
     }
 
     /// A request stays in the queue for the next gateway. Its messages are acknowledged once it is stored.
-    pub(crate) fn leave_stored(&mut self, id: Id, receipts: Vec<Receipt>) {
-        let is_stored = self.queue.as_ref().is_some_and(Queue::is_ready);
-        if is_stored && !receipts.is_empty() {
+    pub(crate) fn leave_stored(&mut self, cx: &mut Context<'_>, id: Id, receipts: Vec<Receipt>) {
+        let Some(queue) = self.queue.as_ref().filter(|_| !receipts.is_empty()) else {
+            return;
+        };
+        if queue.may_replace(id) {
+            self.subscription.acknowledge(cx, &receipts);
+        } else if queue.is_ready() {
             self.left.insert(id, receipts);
         }
     }
@@ -175,6 +216,7 @@ impl MqttMcp {
             correlation: Octets::of(key.correlation()),
             content: Octets::of(&exchange.content),
             until: clock.millis(outcome.until),
+            evicted: false,
         });
         if known.is_none() && answer.is_none() {
             queue.remove(cx, id);
@@ -194,13 +236,30 @@ impl MqttMcp {
 
     /// Removes what the queue keeps of requests that are not remembered any more.
     pub(crate) fn forget_stored(&mut self, cx: &mut Context<'_>) {
+        let lightened = std::mem::take(&mut self.remembered.lightened);
         let forgotten = std::mem::take(&mut self.remembered.forgotten);
         if let Some(queue) = &mut self.queue {
+            for light in lightened {
+                let known = known_of(&light, Clock::of(cx));
+                queue.lighten(cx, light.id, known);
+            }
             for id in forgotten {
                 queue.forgotten(cx, id);
             }
         }
     }
+}
+
+/// The record of an answered request whose answer was forgotten.
+fn known_of(light: &Light, clock: Clock) -> Answered {
+    let known = Known {
+        topic: light.key.topic().to_owned(),
+        correlation: Octets::of(light.key.correlation()),
+        content: Octets::of(&light.content),
+        until: clock.millis(light.until),
+        evicted: true,
+    };
+    Answered::new(&light.device, light.executed, Some(known), None)
 }
 
 /// The record of a request, from its message.

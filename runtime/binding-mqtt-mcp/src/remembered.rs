@@ -32,6 +32,8 @@ pub(crate) struct Remembered {
     pub(crate) evicted: Evicted,
     /// The requests of the queue that are not remembered any more.
     pub(crate) forgotten: Vec<Id>,
+    /// Those whose answers are not.
+    pub(crate) lightened: Vec<Light>,
 }
 
 /// Numbers of what was forgotten at a limit.
@@ -102,6 +104,17 @@ pub(crate) struct Outcome {
     pub(crate) stored: Option<Id>,
 }
 
+/// What is still known of a request of the queue whose answer was forgotten.
+#[derive(Debug)]
+pub(crate) struct Light {
+    pub(crate) id: Id,
+    pub(crate) key: Key,
+    pub(crate) content: Content,
+    pub(crate) device: ByteString,
+    pub(crate) executed: Executed,
+    pub(crate) until: Time,
+}
+
 impl Answered {
     fn place(&self, key: &Key) -> (Time, Key) {
         (self.until, key.clone())
@@ -126,6 +139,7 @@ impl Remembered {
             bytes_max,
             evicted: Evicted::default(),
             forgotten: Vec::new(),
+            lightened: Vec::new(),
         }
     }
 
@@ -217,6 +231,39 @@ impl Remembered {
         self.remove(key);
     }
 
+    /// Forgets the answer that the device with the most of them will need least. Returns whether there was one.
+    pub(crate) fn lighten(&mut self) -> bool {
+        let Some(key) = self.shares.next_answer() else {
+            return false;
+        };
+        self.evict_answer(&key);
+        self.evicted.answers += 1;
+        if let Some(entry) = self.entries.get(&key)
+            && let State::Answered(answered) = &entry.state
+            && let Some(id) = answered.stored
+        {
+            self.lightened.push(Light {
+                id,
+                content: entry.content,
+                device: answered.device.clone(),
+                executed: answered.executed,
+                until: answered.until,
+                key,
+            });
+        }
+        true
+    }
+
+    /// A restored request whose answer was forgotten before the restart.
+    pub(crate) fn was_lightened(&mut self, key: &Key) {
+        self.evict_answer(key);
+        if let Some(entry) = self.entries.get_mut(key)
+            && let State::Answered(answered) = &mut entry.state
+        {
+            answered.answer = Kept::Evicted;
+        }
+    }
+
     /// Forgets as much as the limits require.
     fn bound(&mut self) {
         loop {
@@ -224,10 +271,10 @@ impl Remembered {
             if !too_many && self.bytes <= self.bytes_max {
                 return;
             }
-            if !too_many && let Some(key) = self.shares.next_answer() {
-                self.evict_answer(&key);
-                self.evicted.answers += 1;
-            } else if let Some(key) = self.shares.next_request() {
+            if !too_many && self.lighten() {
+                continue;
+            }
+            if let Some(key) = self.shares.next_request() {
                 self.remove(&key);
                 self.evicted.requests += 1;
             } else {
@@ -236,7 +283,8 @@ impl Remembered {
         }
     }
 
-    fn expire(&mut self, now: Time) {
+    /// Forgets what has expired.
+    pub(crate) fn expire(&mut self, now: Time) {
         while let Some((until, key)) = self.expiries.first()
             && *until <= now
         {

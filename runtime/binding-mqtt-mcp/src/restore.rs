@@ -17,6 +17,7 @@ use tidegate_streams::Frame;
 
 use crate::annotated::Listing;
 use crate::answer::Answer;
+use crate::answering::REMEMBER_MAX;
 use crate::events::{QueueRestored, RequestDropped};
 use crate::exchange::{Exchange, Phase};
 use crate::failure::{Executed, Failure, Reason};
@@ -82,7 +83,7 @@ impl MqttMcp {
                 device: device.clone(),
                 executed,
                 answer: answer.clone(),
-                until: clock.time(known.until),
+                until: clock.time(known.until).min(now + REMEMBER_MAX),
                 stored: Some(id),
             };
             if outcome.until > now {
@@ -90,6 +91,9 @@ impl MqttMcp {
                 let key = Key::new(&known.topic, &known.correlation.bytes());
                 self.remembered.begin(key.clone(), content, 0);
                 self.remembered.answered(&key, outcome);
+                if known.evicted {
+                    self.remembered.was_lightened(&key);
+                }
             }
         }
         let publishes = answer.filter(|it| !delivered && it.until > now);
@@ -146,6 +150,8 @@ impl MqttMcp {
         };
         cx.work_with(context.clone());
         envelope.received = Clock::of(cx).time(request.received);
+        // Its condition was met when it came: the next message is not the first one.
+        let _ = self.is_request(cx, &mut envelope);
         let steps = self.routes.get(envelope.route);
         let steps = steps.map_or(0, |route| route.steps.len());
         let index = self.exchanges.vacant_key();
@@ -280,7 +286,11 @@ impl MqttMcp {
             keeps: false,
         };
         let (mut envelope, read) = reader.read(request.message())?;
-        envelope.expires = request.expires.map(|it| Clock::of(cx).time(it));
+        // A clock that was set back does not make it live longer than it was to.
+        envelope.expires = request.expires.map(|it| {
+            let whole = Duration::from_millis(it.saturating_sub(request.received));
+            Clock::of(cx).time(it).min(cx.now() + whole)
+        });
         if let Some(expires) = envelope.expires {
             envelope.deadline = envelope.deadline.min(expires);
         }

@@ -5,6 +5,7 @@ use tidegate_engine::{Context, Duration, TimerId};
 use crate::exchange::Phase;
 use crate::failure::{Executed, Failure, Reason, Status};
 use crate::proxy::{MqttMcp, exchange_token};
+use crate::queue::Queue;
 use crate::request::Envelope;
 use crate::restore::interrupted;
 use crate::subscription::Receipt;
@@ -50,7 +51,7 @@ impl MqttMcp {
         }
         self.lanes.cancel(&exchange.envelope.device, index);
         match exchange.stored {
-            Some(id) => self.leave_stored(id, exchange.envelope.receipts),
+            Some(id) => self.leave_stored(cx, id, exchange.envelope.receipts),
             None => self.has_left = true,
         }
     }
@@ -62,7 +63,12 @@ impl MqttMcp {
         };
         exchange.timer = None;
         cx.work_with(exchange.context.clone());
+        let is_ready = self.queue.as_ref().is_none_or(Queue::is_ready);
         let failure = match exchange.phase {
+            Phase::Waiting | Phase::Storing if exchange.stored.is_some() && !is_ready => {
+                // If the gateway ends before it can write that, the next one executes the request.
+                Failure::timed_out("The queue of the gateway could not be written in time.")
+            }
             Phase::Waiting => Failure {
                 executed: Executed::No,
                 ..Failure::timed_out("The request waited for others until its deadline.")

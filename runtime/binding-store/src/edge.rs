@@ -89,9 +89,13 @@ async fn hear(store: Rc<Store>, mut reports: UnboundedReceiver<Report>) {
 }
 
 impl Store {
-    fn command(&self, command: Command) {
-        // `hear` fails the stream if the thread has ended.
-        let _ = self.commands.send(command);
+    fn command(&self, stream: StreamId, command: Command) {
+        if self.commands.send(command).is_err() {
+            self.fail(
+                stream,
+                "the thread that writes the file has ended; see the log",
+            );
+        }
     }
 
     /// A frame of a stream.
@@ -108,7 +112,8 @@ impl Store {
                 let length = data.payload.len();
                 // The credit of the last part is given back when the write is stored.
                 if let Some(write) = current.receive(data, length) {
-                    self.command(Command::Write(stream, write));
+                    drop(open);
+                    self.command(stream, Command::Write(stream, write));
                 } else {
                     drop(open);
                     self.handle
@@ -119,11 +124,14 @@ impl Store {
                 drop(open);
                 self.send(stream);
             }
-            Frame::End(_) => self.command(Command::Close(stream)),
+            Frame::End(_) => {
+                drop(open);
+                self.command(stream, Command::Close(stream));
+            }
             Frame::Abort(_) | Frame::Reset(_) => {
                 *open = None;
                 drop(open);
-                self.command(Command::Close(stream));
+                self.command(stream, Command::Close(stream));
                 self.handle
                     .turn(self.edge, |cx| cx.terminate(stream, None, None));
             }
@@ -141,11 +149,11 @@ impl Store {
             output: PendingData::new(),
             reading: false,
         });
-        self.command(Command::Read(stream));
         let max_size = self.max_size;
         self.handle.turn(self.edge, |cx| {
             cx.send(stream, Frame::begin(StoreBegin { max_size }));
         });
+        self.command(stream, Command::Read(stream));
     }
 
     /// What the thread has done.

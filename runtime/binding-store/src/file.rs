@@ -3,7 +3,7 @@
 //! It is a redb database with two tables: what it is, and the records. A file that is not one, or is
 //! damaged, is an error that says so before anything in it is changed.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -50,8 +50,8 @@ pub enum FileError {
     },
     /// It is another file, or damaged.
     #[error(
-        "{} is not a store of tidegate, or is damaged ({why}); it was not changed. Use another 'path', or \
-         move it away to start without what it contains",
+        "{} is not a store of tidegate, or is damaged ({why}). Use another 'path', or move \
+         it away to start without what it contains",
         path.display()
     )]
     Foreign {
@@ -94,16 +94,16 @@ impl RecordFile {
             path: path.to_owned(),
             error,
         };
+        let found = fs::metadata(path);
+        if found
+            .as_ref()
+            .map_or(true, |it| it.is_file() && it.len() == 0)
+        {
+            return Self::create(path);
+        }
         let file = open_file(path).map_err(unusable)?;
-        let is_new = file.metadata().map_err(unusable)?.len() == 0;
         let opened = guarded(path, || open_database(file))?;
         let mut database = opened.map_err(|error| refused(path, error))?;
-        if is_new {
-            let made = guarded(path, || initialize(&database))?;
-            made.map_err(|error| foreign(path, &error))?;
-            sync_folder(path).map_err(unusable)?;
-            return Ok(Self { database });
-        }
         let sound = guarded(path, || database.check_integrity())?;
         sound.map_err(|error| refused(path, error))?;
         let format = guarded(path, || format_of(&database))?;
@@ -115,6 +115,30 @@ impl RecordFile {
             }),
             Some(_) => Ok(Self { database }),
         }
+    }
+
+    /// Creates a file, under another name until it is complete: a crash meanwhile leaves none that cannot be opened.
+    fn create(path: &Path) -> Result<Self, FileError> {
+        let unusable = |error| FileError::Unusable {
+            path: path.to_owned(),
+            error,
+        };
+        let mut new = path.as_os_str().to_owned();
+        new.push(".new");
+        let new = PathBuf::from(new);
+        let file = open_file(&new).map_err(unusable)?;
+        let opened = file.try_lock().is_ok() && file.set_len(0).is_ok();
+        let _ = file.unlock();
+        if !opened {
+            return Err(FileError::InUse {
+                path: path.to_owned(),
+            });
+        }
+        let database = open_database(file).map_err(|error| refused(path, error))?;
+        initialize(&database).map_err(|error| foreign(path, &error))?;
+        fs::rename(&new, path).map_err(unusable)?;
+        sync_folder(path).map_err(unusable)?;
+        Ok(Self { database })
     }
 
     /// All records, in order of their keys.

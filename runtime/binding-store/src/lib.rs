@@ -10,8 +10,8 @@
 //! - a worker never waits for the disk: a thread of its own reads and writes the file, all writes that wait
 //!   in one transaction with one `fsync`;
 //! - what was reported as stored outlives a crash of the process and of the machine;
-//! - a file has one process at a time; one that is damaged, or is not a store, is refused at the start, and
-//!   never changed;
+//! - a file has one process at a time; one that is damaged beyond repair, or is not a store, is refused at the
+//!   start;
 //! - only the user of the gateway may read it: it contains what devices ask.
 //!
 //! Bounds: writes that wait are bounded by the credit of the stream; the records are bounded by their

@@ -3,6 +3,7 @@
 //! It takes all commands that wait, and makes their writes durable with one transaction: while the disk is
 //! busy, further ones gather. After a failure the file is closed; the next stream opens it again.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 
@@ -108,9 +109,9 @@ impl Writer {
             }
         }
         let Some(file) = &self.file else { return };
-        match file.read() {
+        match caught(|| file.read()) {
             Ok(records) => self.tell(Report::Records(stream, records)),
-            Err(error) => self.failed(stream, error.to_string()),
+            Err(why) => self.failed(stream, why),
         }
     }
 
@@ -123,14 +124,14 @@ impl Writer {
         let credit = std::mem::take(&mut batch.credit);
         // After a failure, what was not stored is written again by the next stream.
         let Some(file) = &self.file else { return };
-        match file.apply(&changes) {
+        match caught(|| file.apply(&changes)) {
             Ok(()) => self.tell(Report::Stored {
                 stream: last.0,
                 number: last.1,
                 credit,
                 writes: changes.len(),
             }),
-            Err(error) => self.failed(last.0, error.to_string()),
+            Err(why) => self.failed(last.0, why),
         }
     }
 
@@ -142,6 +143,14 @@ impl Writer {
     fn tell(&self, report: Report) {
         // The worker has ended if nobody hears it.
         let _ = self.reports.send(report);
+    }
+}
+
+/// What the library does, or why it failed; a panic is a failure too.
+fn caught<T>(act: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(act)) {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(_) => Err("the file has invalid content".to_owned()),
     }
 }
 

@@ -70,6 +70,9 @@ pub(crate) struct Known {
     pub(crate) content: Octets,
     /// When it is forgotten.
     pub(crate) until: u64,
+    /// Its answer was forgotten before, to make room.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) evicted: bool,
 }
 
 /// A message to publish.
@@ -304,9 +307,10 @@ mod tests {
                     expires,
                 }
             });
-        let known = (any::<(String, u64)>(), octets(), any::<[u8; 32]>()).prop_map(
-            |((topic, until), correlation, content)| Known {
+        let known = (any::<(String, u64, bool)>(), octets(), any::<[u8; 32]>()).prop_map(
+            |((topic, until, evicted), correlation, content)| Known {
                 topic,
+                evicted,
                 correlation,
                 content: Octets::of(&content),
                 until,

@@ -19,6 +19,10 @@ pub(crate) const STORE: Token = Token(u32::MAX - 1);
 /// The kind of its timer.
 pub(crate) const REOPEN: u32 = 8;
 
+/// The kind of the timer of a disk that does not answer.
+pub(crate) const OVERDUE: u32 = 10;
+/// Time in which a write must be confirmed.
+const OVERDUE_AFTER: Duration = Duration::from_secs(5);
 /// Time before a failed stream is opened again.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
@@ -52,6 +56,8 @@ pub(crate) struct Store {
     /// The record that is being received.
     record: Option<(u64, BytesMut)>,
     reopen: Option<TimerId>,
+    /// When the disk must have answered.
+    overdue: Option<TimerId>,
     /// The failure was reported, and no write was confirmed since.
     reported: bool,
 }
@@ -88,6 +94,7 @@ impl Store {
             pending: PendingData::new(),
             record: None,
             reopen: None,
+            overdue: None,
             reported: false,
         }
     }
@@ -126,6 +133,7 @@ impl Store {
             self.send(cx, &write);
         }
         self.unconfirmed.push_back(write);
+        self.watch(cx);
         self.number
     }
 
@@ -171,7 +179,7 @@ impl Store {
             }
             Frame::Flush(flush) => match *flush {
                 FlushEx::Store(stored) if stored.number == 0 => self.begin(cx),
-                FlushEx::Store(stored) => Some(self.stored(stored.number)),
+                FlushEx::Store(stored) => Some(self.stored(cx, stored.number)),
                 _ => None,
             },
             Frame::Window(_) => {
@@ -229,6 +237,7 @@ impl Store {
         if self.phase == Phase::Reading {
             self.phase = Phase::Ready;
         }
+        self.watch(cx);
         if self.is_ready() {
             let unconfirmed = std::mem::take(&mut self.unconfirmed);
             for write in &unconfirmed {
@@ -240,8 +249,9 @@ impl Store {
         is_first.then_some(Event::Loaded)
     }
 
-    fn stored(&mut self, number: u64) -> Event {
+    fn stored(&mut self, cx: &mut Context<'_>, number: u64) -> Event {
         self.reported = false;
+        self.unwatch(cx);
         while self
             .unconfirmed
             .front()
@@ -249,11 +259,36 @@ impl Store {
         {
             self.unconfirmed.pop_front();
         }
+        self.watch(cx);
         Event::Stored(number)
+    }
+
+    /// A write that is not confirmed must be before long.
+    fn watch(&mut self, cx: &mut Context<'_>) {
+        if self.overdue.is_none() && self.is_ready() && !self.unconfirmed.is_empty() {
+            let why = "a disk that does not answer";
+            self.overdue = Some(cx.timer(OVERDUE_AFTER, STORE, OVERDUE, why));
+        }
+    }
+
+    fn unwatch(&mut self, cx: &mut Context<'_>) {
+        if let Some(timer) = self.overdue.take() {
+            cx.cancel(timer);
+        }
+    }
+
+    /// The disk has not answered: nothing waits for it any more, until it does.
+    pub(crate) fn overdue(&mut self, cx: &mut Context<'_>) -> Option<Event> {
+        self.overdue = None;
+        let stream = self.stream.filter(|_| self.is_ready())?;
+        cx.terminate(stream, None, None);
+        let reason = "the disk has not answered for 5 s".into();
+        self.over(cx, Some(StoreReset { reason }))
     }
 
     /// The stream is over.
     fn over(&mut self, cx: &mut Context<'_>, reset: Option<StoreReset>) -> Option<Event> {
+        self.unwatch(cx);
         let phase = std::mem::replace(&mut self.phase, Phase::Reading);
         self.stream = None;
         self.record = None;
