@@ -348,14 +348,15 @@ impl MqttMcp {
         }
     }
 
-    /// Publishes an answer of the queue, which had its place before the gateway ended.
+    /// Publishes an answer of the queue, in the place that its device had before the gateway ended, or without one.
     pub(crate) fn publish_restored(
         &mut self,
         cx: &mut Context<'_>,
         answer: Answer,
-        device: ByteString,
+        device: Option<ByteString>,
         id: Id,
     ) {
+        self.extra += usize::from(device.is_none());
         let entry = self.publications.vacant_entry();
         let index = entry.key();
         let end = answer.until.min(cx.now() + self.settings.remember);
@@ -363,7 +364,7 @@ impl MqttMcp {
         let context = cx.call().clone();
         let mut publication = Publication::new(answer, end, token, None, Vec::new(), context);
         publication.stored = Some(id);
-        publication.place = Some(device);
+        publication.place = device;
         let publication = entry.insert(publication);
         if let Some(published) = publication.open(cx, self.mqtt) {
             self.published(cx, index, published);
@@ -413,9 +414,12 @@ impl MqttMcp {
         let is_lost = matches!(published, Published::Lost(_));
         let now = cx.now();
         let mut is_kept = false;
+        let mut again = None;
         if let (Some(id), Some(queue)) = (publication.stored, &mut self.queue) {
-            // The next gateway publishes it.
-            is_kept = is_lost && cx.stopping() && publication.answer().until > now;
+            // The next gateway publishes it; or this one goes on, without a place for it.
+            let is_late = publication.is_late(now);
+            is_kept = is_lost && publication.answer().until > now && (cx.stopping() || is_late);
+            again = (is_kept && !cx.stopping()).then_some(id);
             if !is_kept {
                 queue.delivered(cx, id);
             }
@@ -448,6 +452,10 @@ impl MqttMcp {
                     self.lanes.leave(&exchange.envelope.device);
                 }
             }
+        }
+        if let Some(id) = again {
+            cx.work_with(publication.context.clone());
+            self.publish_restored(cx, publication.answer().clone(), None, id);
         }
     }
 }

@@ -25,10 +25,6 @@ const GRACE: Duration = Duration::from_millis(200);
 
 /// An answer that is being published.
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent facts about the message"
-)]
 pub(crate) struct Publication {
     answer: Answer,
     /// When it is given up.
@@ -147,6 +143,11 @@ impl Publication {
             }
             Err(error) => self.failed(cx, &error.to_string(), true),
         }
+    }
+
+    /// Whether it was given up for its place, long before the answer expires.
+    pub(crate) fn is_late(&self, now: Time) -> bool {
+        now + RETRY_AFTER >= self.end && self.answer.until > now + RETRY_AFTER
     }
 
     /// A frame of the stream.

@@ -107,7 +107,7 @@ impl MqttMcp {
                 ..CallContext::default()
             };
             cx.work_with(context);
-            self.publish_restored(cx, answer, device, id);
+            self.publish_restored(cx, answer, Some(device), id);
         } else if delivered && remembered {
             queue.was_delivered(id);
             restored.remembered += 1;

@@ -41,7 +41,7 @@ pub enum FileError {
     },
     /// Another process has it.
     #[error(
-        "{} is in use by another process; each gateway needs a 'path' of its own",
+        "{} is in use by another process or another queue; each needs a 'path' of its own",
         path.display()
     )]
     InUse {

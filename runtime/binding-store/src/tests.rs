@@ -304,7 +304,7 @@ fn refusal(path: &Path) -> String {
 fn a_file_has_one_process() {
     let (_folder, path) = folder();
     let file = RecordFile::open(&path).expect("a new file");
-    assert!(refusal(&path).ends_with("each gateway needs a 'path' of its own"));
+    assert!(refusal(&path).ends_with("each needs a 'path' of its own"));
     drop(file);
     assert!(RecordFile::open(&path).is_ok());
 }
