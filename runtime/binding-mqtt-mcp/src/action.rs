@@ -1,6 +1,7 @@
 //! What a route does with a request (`with`), as written in the config.
 
 mod check;
+mod messages;
 mod plan;
 mod raw;
 
@@ -13,6 +14,7 @@ use tidegate_options::{Bounded, Glob};
 
 use crate::document::Document;
 use crate::levels::AnswerTopic;
+use crate::progress::ProgressOptions;
 use crate::raw::rules::Raw;
 use crate::template::Template;
 
@@ -64,6 +66,13 @@ pub struct With {
     /// object. A text that is one expression keeps the type of its value.
     #[schemars(extend("examples" = ["{{ payload.arguments }}"]))]
     pub(crate) arguments: Option<Document>,
+    /// Where the progress of `tool` is published, for tools that take their time: a topic, or more. Absent:
+    /// nowhere.
+    #[schemars(extend("examples" = ["devices/{device}/progress"]))]
+    pub(crate) progress: Option<ProgressOptions>,
+    /// Form of the messages.
+    #[serde(default)]
+    pub(crate) protocol: Protocol,
     /// Whether `tool` may be executed twice without harm. With a `queue`, a request that was being executed
     /// when the gateway was killed is then executed again, instead of being answered as `unknown`.
     #[serde(default)]
@@ -109,6 +118,17 @@ pub struct With {
     pub(crate) failure: MessageOptions,
 }
 
+/// Form of the messages of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Protocol {
+    /// JSON in both directions.
+    #[default]
+    Plain,
+    /// Commands of Azure `IoT` Operations, RPC protocol 1.0, with JSON as payload. `MQTT` 5 only.
+    Aio,
+}
+
 /// Which of the messages for which `if` is true are requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -131,6 +151,9 @@ pub(crate) struct StepOptions {
     pub(crate) arguments: Option<Document>,
     /// Whether the tool is called: a template. A step that is not called has no result.
     pub(crate) when: Option<Text>,
+    /// Where the progress of the tool is published, for tools that take their time: a topic, or more.
+    /// Absent: nowhere.
+    pub(crate) progress: Option<ProgressOptions>,
     /// Whether the plan goes on without a result when the step fails.
     #[serde(default)]
     pub(crate) optional: bool,

@@ -6,18 +6,22 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use minijinja::Value;
 use serde_json::{Map, Value as Json, json};
-use tidegate_engine::{Duration, Time};
+use tidegate_engine::{Context, Duration, Time};
 use tidegate_options::Bounded;
 use tidegate_streams::mqtt::{
     MqttPayloadFormat, MqttPublish, MqttPublishData, MqttPublishFlags, MqttUserProperty,
 };
 
-use crate::action::{ERROR, MessageOptions};
+use crate::action::{ERROR, MessageOptions, RESULT};
+use crate::aio::{self, Clock};
 use crate::failure::{Executed, Failure, Reason, Status};
+use crate::progress;
 use crate::raw::{final_property, response};
 use crate::request::Envelope;
 use crate::template::{Variables, from_json};
 
+/// The member and the user property with the outcome.
+const STATUS: &str = "status";
 /// The content type of answers.
 const JSON: &str = "application/json";
 
@@ -101,6 +105,17 @@ impl Answer {
         self.expires = until.is_some();
     }
 
+    /// Fills in what an answer says about the time at which it is published.
+    pub(crate) fn stamp(&mut self, clock: &mut Clock, cx: &mut Context<'_>) {
+        aio::stamp(&mut self.properties, clock, cx);
+    }
+
+    /// Whether it is a message of progress, and not an answer.
+    pub(crate) fn is_progress(&self) -> bool {
+        let mut properties = self.properties.iter();
+        properties.any(|it| it.key == STATUS && it.value == progress::VARIABLE)
+    }
+
     /// The BEGIN of the publish stream.
     pub(crate) fn begin(&self) -> MqttPublish {
         MqttPublish {
@@ -127,7 +142,7 @@ impl Answer {
             } else {
                 -1
             },
-            content_type: Some(ByteString::from_static(JSON)),
+            content_type: (!self.payload.is_empty()).then(|| ByteString::from_static(JSON)),
             format: MqttPayloadFormat::Text,
             correlation: self.correlation.clone(),
             properties: [&self.properties[..], &self.trace[..]].concat(),
@@ -167,9 +182,21 @@ impl Answers<'_> {
             Some(document) => document
                 .render(variables)
                 .map_err(|why| invalid("payload", &why))?,
-            None => self.plain(Status::Done, [("result", result)]),
+            None if self.envelope.command.is_some() => of_command(variables, &result),
+            None => self.plain(Status::Done.word(), [("result", result)]),
         };
-        let properties = vec![property("status", Status::Done.word())];
+        let (payload, properties) = match &self.envelope.command {
+            Some(command) => {
+                let payload = if payload == b"null" {
+                    Vec::new()
+                } else {
+                    payload
+                };
+                let properties = command.done(&payload);
+                (payload, properties)
+            }
+            None => (payload, vec![property(STATUS, Status::Done.word())]),
+        };
         Ok(Some(self.message(options, topic, payload, properties)))
     }
 
@@ -197,13 +224,55 @@ impl Answers<'_> {
             document.render(&variables).ok()
         });
         // A failure without its template is better than none.
+        let command = self.envelope.command.as_ref();
         let payload = rendered.unwrap_or_else(|| {
+            if command.is_some() {
+                return Vec::new();
+            }
             let result = result.map(|result| ("result", result));
             let members = [("error", error)].into_iter().chain(result);
-            self.plain(failure.status, members)
+            self.plain(failure.status.word(), members)
         });
-        let properties = failure_properties(failure);
+        let mut properties = match command {
+            Some(command) => {
+                let elapsed = self.now.since(self.envelope.received);
+                command.failed(failure, self.envelope.correlation.as_ref(), elapsed)
+            }
+            None => failure_properties(failure),
+        };
+        if command.is_some() {
+            properties.push(property("reason", failure.reason.word()));
+            properties.push(property("executed", failure.executed.word()));
+        }
         Some(self.message(options, topic, payload, properties))
+    }
+
+    /// A message about the progress of a request. `told` is what the tool said. `None` if it cannot be made.
+    pub(crate) fn progress(
+        &self,
+        options: &MessageOptions,
+        variables: &Variables,
+        told: Json,
+    ) -> Option<Answer> {
+        let topic = self.topic(options).ok().flatten()?;
+        let payload = if let Some(document) = &options.payload {
+            let mut variables = variables.clone();
+            variables.insert(progress::VARIABLE.to_owned(), from_json(&told));
+            document.render(&variables).ok()?
+        } else {
+            let Json::Object(members) = told else {
+                return None;
+            };
+            let mut payload = self.members(progress::VARIABLE);
+            payload.extend(members);
+            Json::Object(payload).to_string().into_bytes()
+        };
+        let properties = vec![property(STATUS, progress::VARIABLE)];
+        let mut message = self.message(options, topic, payload, properties);
+        // It is of use only now.
+        message.until = message.until.min(self.now + progress::OF_USE);
+        message.expires = true;
+        Some(message)
     }
 
     /// The JSON-RPC response to a request of a raw route. `None` if there is no topic for it.
@@ -237,17 +306,23 @@ impl Answers<'_> {
 
     fn plain(
         &self,
-        status: Status,
+        status: &'static str,
         members: impl IntoIterator<Item = (&'static str, Json)>,
     ) -> Vec<u8> {
+        let mut object = self.members(status);
+        let members = members.into_iter();
+        object.extend(members.map(|(name, value)| (name.to_owned(), value)));
+        Json::Object(object).to_string().into_bytes()
+    }
+
+    /// The members of every payload without a template.
+    fn members(&self, status: &'static str) -> Map<String, Json> {
         let mut object = Map::new();
         if let Some(id) = &self.envelope.id {
             object.insert("id".to_owned(), id.clone());
         }
-        object.insert("status".to_owned(), status.word().into());
-        let members = members.into_iter();
-        object.extend(members.map(|(name, value)| (name.to_owned(), value)));
-        Json::Object(object).to_string().into_bytes()
+        object.insert(STATUS.to_owned(), status.into());
+        object
     }
 
     fn message(
@@ -272,6 +347,17 @@ impl Answers<'_> {
         answer.again(self.envelope, self.now, self.remember);
         answer
     }
+}
+
+/// The payload of the answer to a command: the result of the only tool, or those of a plan by name.
+fn of_command(variables: &Variables, result: &Json) -> Vec<u8> {
+    let Some(only) = variables.get(RESULT) else {
+        return result.to_string().into_bytes();
+    };
+    let member = |name| only.get_attr(name).ok().filter(|it| !it.is_undefined());
+    let structured = member("structured").and_then(|it| serde_json::to_value(it).ok());
+    let text = member("text").map_or_else(String::new, |it| it.to_string());
+    aio::payload(result, structured, &text)
 }
 
 /// What templates see of a failure.

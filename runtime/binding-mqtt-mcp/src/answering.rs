@@ -6,7 +6,9 @@ use tidegate_engine::{Context, Duration, StreamId, Time};
 use tidegate_streams::{Frame, shown};
 
 use crate::answer::{Answer, Answers};
-use crate::events::{AnswerLost, Counts, Publication as Outcome, RequestCompleted};
+use crate::events::{
+    AnswerLost, Counts, Progress as ProgressOutcome, Publication as Outcome, RequestCompleted,
+};
 use crate::exchange::Phase;
 use crate::failure::{Executed, Failure, Reason, Status};
 use crate::proxy::{MqttMcp, publication_token};
@@ -20,6 +22,8 @@ use crate::triggers::Triggers;
 /// Most answers on their way that no running request waits for: refusals and repeated answers. A
 /// further one is not sent.
 const EXTRA_MAX: usize = 1_000;
+/// Most messages about progress on their way. A further one is not sent.
+const PROGRESS_MAX: usize = 1_000;
 /// Longest time for which a request is remembered, also if its message expires later: a day.
 pub(crate) const REMEMBER_MAX: Duration = Duration::from_secs(86_400);
 
@@ -279,6 +283,15 @@ impl MqttMcp {
         self.publish(cx, answer, None, receipts, stored);
     }
 
+    /// Publishes a message about the progress of a request, unless too many wait.
+    pub(crate) fn publish_progress(&mut self, cx: &mut Context<'_>, message: Answer) {
+        if self.progress >= PROGRESS_MAX {
+            return self.counts.progress(ProgressOutcome::Dropped);
+        }
+        self.progress += 1;
+        self.publish(cx, message, None, Vec::new(), None);
+    }
+
     /// Publishes an answer. One that is stored, as the write of this number, waits for the disk.
     fn publish(
         &mut self,
@@ -305,12 +318,13 @@ impl MqttMcp {
     pub(crate) fn publish_for(
         &mut self,
         cx: &mut Context<'_>,
-        answer: Answer,
+        mut answer: Answer,
         exchange: Option<usize>,
         notice: Option<Notice>,
         receipts: Vec<Receipt>,
         stored: Option<(Id, u64)>,
     ) {
+        answer.stamp(&mut self.clock, cx);
         let entry = self.publications.vacant_entry();
         let index = entry.key();
         let token = publication_token(index);
@@ -411,6 +425,7 @@ impl MqttMcp {
         if publication.is_too_large && self.replace_response(cx, &mut publication) {
             return;
         }
+        let is_progress = publication.answer().is_progress();
         let is_lost = matches!(published, Published::Lost(_));
         let now = cx.now();
         let mut is_kept = false;
@@ -426,6 +441,10 @@ impl MqttMcp {
         }
         match published {
             _ if is_kept => {}
+            Published::Acknowledged if is_progress => {
+                self.counts.progress(ProgressOutcome::Published);
+            }
+            Published::Lost(_) if is_progress => self.counts.progress(ProgressOutcome::Dropped),
             Published::Acknowledged => self.counts.answer(Outcome::Published),
             Published::Lost(reason) => {
                 self.counts.answer(Outcome::Lost);
@@ -441,6 +460,7 @@ impl MqttMcp {
             return self.told(cx, notice, is_lost);
         }
         match publication.exchange {
+            None if is_progress => self.progress = self.progress.saturating_sub(1),
             None if publication.place.is_some() => {
                 if let Some(device) = &publication.place {
                     self.lanes.leave(device);

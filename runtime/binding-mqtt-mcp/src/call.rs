@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 use tidegate_engine::{
     BindingId, CallContext, Context, OpenError, PendingData, StreamId, Time, Token,
 };
@@ -62,7 +62,12 @@ impl ToolResult {
 pub(crate) type Ended = Result<ToolResult, (Failure, Option<ToolResult>)>;
 
 /// The params of a call.
-pub(crate) fn params(tool: &str, arguments: Option<&[u8]>, trace: &[MqttUserProperty]) -> Bytes {
+pub(crate) fn params(
+    tool: &str,
+    arguments: Option<&[u8]>,
+    trace: &[MqttUserProperty],
+    progress: bool,
+) -> Bytes {
     let mut text = Vec::new();
     text.push(b'{');
     push_name(&mut text, "name");
@@ -70,15 +75,17 @@ pub(crate) fn params(tool: &str, arguments: Option<&[u8]>, trace: &[MqttUserProp
     text.push(b',');
     push_name(&mut text, "arguments");
     text.extend_from_slice(arguments.unwrap_or(b"{}"));
-    if !trace.is_empty() {
+    if progress || !trace.is_empty() {
         text.push(b',');
         push_name(&mut text, "_meta");
-        for (index, property) in trace.iter().enumerate() {
-            text.push(if index == 0 { b'{' } else { b',' });
-            push_name(&mut text, &property.key);
-            push_text(&mut text, &property.value);
+        let mut meta = Map::new();
+        let trace = trace.iter();
+        meta.extend(trace.map(|it| (it.key.to_string(), Json::from(&*it.value))));
+        if progress {
+            // Each hop has its own token: this one is of no meaning elsewhere.
+            meta.insert("progressToken".to_owned(), 1.into());
         }
-        text.push(b'}');
+        text.extend_from_slice(Json::Object(meta).to_string().as_bytes());
     }
     text.push(b'}');
     text.into()

@@ -75,6 +75,13 @@ event! {
 }
 
 event! {
+    /// Routes are of commands of Azure `IoT` Operations, and no topic is allowed for their answers.
+    pub struct CommandsUnanswerable "binding.mqtt_mcp.commands.unanswerable" Warn
+        "no command of 'protocol: aio' can be answered: add the topics for answers to 'replyTopics'"
+    {}
+}
+
+event! {
     /// The subscription to requests failed. It is retried; requests are missed until it succeeds.
     pub struct SubscriptionFailed "binding.mqtt_mcp.subscription.failed" Warn
         "the subscription to requests failed: {reason}"
@@ -162,11 +169,22 @@ words! {
     }
 }
 
+words! {
+    /// What became of a message about the progress of a request.
+    pub enum Progress {
+        /// It was sent, and acknowledged as its `QoS` requires.
+        Published "published",
+        /// It came too soon after another one, beyond the maximum, or could not be delivered.
+        Dropped "dropped",
+    }
+}
+
 /// Numbers and durations.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     requests: [Histogram; Status::ALL.len()],
     answers: [u64; Publication::ALL.len()],
+    progress: [u64; Progress::ALL.len()],
     /// Requests that were answered as before.
     pub(crate) repeated: u64,
     /// Messages that are no requests: retained ones, and those for which `if` is false.
@@ -186,6 +204,12 @@ impl Counts {
         }
     }
 
+    pub(crate) fn progress(&mut self, what: Progress) {
+        if let Some(count) = self.progress.get_mut(what as usize) {
+            *count += 1;
+        }
+    }
+
     pub(crate) fn report(&self, meter: &mut dyn Meter) {
         for (figure, status) in self.requests.iter().zip(Status::ALL) {
             let labels = [("outcome", status.word())];
@@ -197,6 +221,10 @@ impl Counts {
         for (count, what) in self.answers.iter().zip(Publication::ALL) {
             let labels = [("result", what.word())];
             meter.record(Counter, "mqtt_mcp.answers", &labels, *count);
+        }
+        for (count, what) in self.progress.iter().zip(Progress::ALL) {
+            let labels = [("result", what.word())];
+            meter.record(Counter, "mqtt_mcp.progress", &labels, *count);
         }
         meter.counter("mqtt_mcp.requests.repeated", self.repeated);
         meter.counter("mqtt_mcp.messages.ignored", self.ignored);

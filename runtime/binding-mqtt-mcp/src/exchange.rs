@@ -10,6 +10,7 @@ use crate::action::RESULT;
 use crate::annotated::Listing;
 use crate::call::{Call, Ended, ToolResult, params};
 use crate::failure::{Executed, Failure, Reason};
+use crate::progress::Reports;
 use crate::queue::Id;
 use crate::raw::call::RawCall;
 use crate::request::{Content, Envelope, Key, invalid};
@@ -18,6 +19,8 @@ use crate::template::Variables;
 
 /// The kind of the timer of the first step; each step has one.
 pub(crate) const STEP: u32 = 16;
+/// The kind of the timer of the first step's progress; each step has one.
+pub(crate) const PROGRESS: u32 = 1_024;
 /// Most bytes of a tool's name.
 const TOOL_MAX: usize = 256;
 /// Time between two attempts of a step.
@@ -71,6 +74,8 @@ struct Progress {
     failures: u64,
     /// The end of the step's time, or of the pause before the next attempt.
     timer: Option<TimerId>,
+    /// What was published of its progress.
+    reports: Reports,
 }
 
 #[derive(Debug)]
@@ -124,6 +129,7 @@ impl Exchange {
             state: State::Pending,
             failures: 0,
             timer: None,
+            reports: Reports::default(),
         });
         Self {
             envelope,
@@ -231,7 +237,12 @@ impl Exchange {
         if !arguments.as_ref().is_none_or(is_object) {
             return Err(self.invalid(step, "arguments", "they must be an object"));
         }
-        let params = params(&tool, arguments.as_deref(), &self.envelope.trace);
+        let params = params(
+            &tool,
+            arguments.as_deref(),
+            &self.envelope.trace,
+            step.progress.is_some(),
+        );
         let context = self.context_of(cx, caller.route, step);
         let opened = Call::open(
             cx,
@@ -272,6 +283,18 @@ impl Exchange {
         failure.after(self.executed())
     }
 
+    /// The place of the step whose call has this stream.
+    pub(crate) fn step_of(&self, stream: StreamId) -> Option<usize> {
+        let is_its =
+            |it: &Progress| matches!(&it.state, State::Running(call) if call.is_of(stream));
+        self.steps.iter().position(is_its)
+    }
+
+    /// The progress of a step.
+    pub(crate) fn reports(&mut self, step: usize) -> Option<&mut Reports> {
+        self.steps.get_mut(step).map(|it| &mut it.reports)
+    }
+
     /// A frame of one of its calls. Returns the call if it ended by it.
     pub(crate) fn on_frame(
         &mut self,
@@ -280,9 +303,7 @@ impl Exchange {
         stream: StreamId,
         frame: Frame,
     ) -> Option<EndedCall> {
-        let is_its =
-            |it: &Progress| matches!(&it.state, State::Running(call) if call.is_of(stream));
-        let index = self.steps.iter().position(is_its)?;
+        let index = self.step_of(stream)?;
         let State::Running(call) = &mut self.steps.get_mut(index)?.state else {
             return None;
         };
@@ -321,6 +342,7 @@ impl Exchange {
         if let Some(timer) = progress.timer.take() {
             cx.cancel(timer);
         }
+        progress.reports.clear(cx);
         let State::Running(call) = std::mem::replace(&mut progress.state, State::Pending) else {
             return None;
         };
@@ -405,6 +427,7 @@ impl Exchange {
             if let Some(timer) = progress.timer.take() {
                 cx.cancel(timer);
             }
+            progress.reports.clear(cx);
             match std::mem::replace(&mut progress.state, State::Pending) {
                 State::Running(mut call) => {
                     call.cancel(cx);

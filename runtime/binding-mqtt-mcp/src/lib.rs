@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod aio;
 mod annotated;
 mod answer;
 mod answering;
@@ -35,7 +36,9 @@ mod exchange;
 mod failure;
 mod lanes;
 mod levels;
+mod meters;
 mod options;
+mod progress;
 mod properties;
 mod proxy;
 mod publication;
@@ -43,6 +46,7 @@ mod queue;
 mod queued;
 mod rate;
 mod raw;
+mod refusals;
 mod remembered;
 mod request;
 mod restore;

@@ -1,5 +1,6 @@
 //! The options of `mqtt_mcp · proxy`, and the conditions of its routes. What routes do: see `action`.
 
+use bytestring::ByteString;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_options::{Bounded, OptionWarning, RouteFault, RouteRule};
@@ -146,6 +147,14 @@ impl Options {
             receive_maximum: u16::try_from(requests).unwrap_or(u16::MAX),
             session_expiry: expiry,
         }
+    }
+}
+
+impl Options {
+    /// What the binding calls itself in messages.
+    pub(crate) fn source(&self) -> ByteString {
+        let client_id = self.client_id.as_ref().map(ClientId::text);
+        client_id.unwrap_or("tidegate").into()
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use slab::Slab;
-use tidegate_engine::MeterKind::Counter;
 use tidegate_engine::{
     At, Binding, BindingId, CallContext, Context, Duration, Meter, StreamId, TimerId, Token,
 };
@@ -12,9 +11,10 @@ use tidegate_streams::mqtt::{MqttMessage, MqttSubscribeFlags};
 use tidegate_streams::{BeginEx, Frame};
 
 use crate::action::With;
+use crate::aio::Clock;
 use crate::call::Call;
 use crate::events::{Counts, StepCompleted};
-use crate::exchange::{Caller, EndedCall, Exchange, GRACE, Phase, STEP};
+use crate::exchange::{Caller, EndedCall, Exchange, GRACE, PROGRESS, Phase, STEP};
 use crate::failure::{Failure, Reason};
 use crate::lanes::{Entry, Lanes, Limits};
 use crate::options::{Condition, Options};
@@ -27,7 +27,7 @@ use crate::raw::listens::Listens;
 use crate::remembered::{Known, Remembered};
 use crate::request::{Envelope, Fingerprint, Reader};
 use crate::route::Routes;
-use crate::stopping::{DUE, not_now, waiting_timer};
+use crate::stopping::{DUE, waiting_timer};
 use crate::subscription::{RETRY, Receipt, SUBSCRIPTION, Subscription};
 use crate::triggers::Triggers;
 
@@ -72,6 +72,10 @@ pub struct MqttMcp {
     /// stored.
     pub(crate) left: BTreeMap<Id, Vec<Receipt>>,
     pub(crate) counts: Counts,
+    /// The clock of commands of Azure `IoT` Operations.
+    pub(crate) clock: Clock,
+    /// Publications of progress.
+    pub(crate) progress: usize,
 }
 
 /// What a token is of, in its lower bits.
@@ -151,6 +155,8 @@ impl MqttMcp {
             has_left: false,
             left: BTreeMap::new(),
             counts: Counts::default(),
+            clock: Clock::default(),
+            progress: 0,
         }
     }
 
@@ -214,7 +220,7 @@ impl MqttMcp {
     pub(crate) fn on_request(
         &mut self,
         cx: &mut Context<'_>,
-        envelope: Envelope,
+        mut envelope: Envelope,
         fingerprint: Fingerprint,
     ) {
         let now = cx.now();
@@ -227,9 +233,9 @@ impl MqttMcp {
             Known::New if self.leaves(cx, &envelope) => {}
             // Its acknowledgement would have to wait for that of a message that is left.
             _ if self.has_left && self.is_kept(&envelope) => {}
-            Known::New => match not_now(cx, &envelope) {
-                Some(failure) => self.refuse_rpc(cx, &envelope, fingerprint, &failure),
-                None => self.admit(cx, envelope, fingerprint),
+            Known::New => match self.may_begin(cx, &mut envelope) {
+                Err(failure) => self.refuse_rpc(cx, &envelope, fingerprint, &failure),
+                Ok(()) => self.admit(cx, envelope, fingerprint),
             },
             Known::Running(index) => {
                 self.counts.repeated += 1;
@@ -320,7 +326,7 @@ impl MqttMcp {
     }
 
     /// A request whose tools run, and what it needs to call them.
-    fn running(&mut self, index: usize) -> Option<(&mut Exchange, Caller<'_>)> {
+    pub(crate) fn running(&mut self, index: usize) -> Option<(&mut Exchange, Caller<'_>)> {
         let exchange = self.exchanges.get_mut(index)?;
         let caller = Caller {
             route: self.routes.get(exchange.envelope.route)?,
@@ -338,6 +344,9 @@ impl MqttMcp {
         }
         if self.is_raw(index) {
             return self.on_raw(cx, index, stream, frame);
+        }
+        if let Frame::Flush(flush) = frame {
+            return self.on_flush(cx, index, stream, *flush);
         }
         if let Some((exchange, caller)) = self.running(index)
             && let Some(ended) = exchange.on_frame(cx, caller, stream, frame)
@@ -444,25 +453,13 @@ impl Binding for MqttMcp {
     }
 
     fn report(&self, meter: &mut dyn Meter) {
-        meter.gauge("mqtt_mcp.requests.running", self.lanes.running());
-        meter.gauge("mqtt_mcp.requests.waiting", self.lanes.waiting());
-        meter.gauge("mqtt_mcp.requests.remembered", self.remembered.len());
-        meter.gauge("mqtt_mcp.answers.waiting", self.publications.len());
-        meter.gauge("mqtt_mcp.listens", self.listens.len());
-        let evicted = &self.remembered.evicted;
-        for (what, count) in [("answers", evicted.answers), ("requests", evicted.requests)] {
-            let labels = [("what", what)];
-            meter.record(Counter, "mqtt_mcp.remembered.evicted", &labels, count);
-        }
-        if let Some(queue) = &self.queue {
-            queue.report(meter);
-        }
-        self.counts.report(meter);
+        self.report_to(meter);
     }
 
     fn on_start(&mut self, cx: &mut Context<'_>) {
         // A request must be executed once, so only one worker subscribes.
         if cx.worker() == 0 {
+            self.routes.warn(cx);
             self.begin(cx);
             self.begin_announcing(cx);
         }
@@ -503,6 +500,7 @@ impl Binding for MqttMcp {
             END => self.listen_due(cx, index),
             ASK => self.ask_capabilities(cx),
             TELL => self.announce(cx),
+            PROGRESS.. => self.on_progress_timer(cx, index, kind),
             STEP.. => self.on_step_timer(cx, index, kind),
             _ => {}
         }

@@ -18,6 +18,7 @@ use tidegate_streams::mqtt::topic::check_name;
 use tidegate_streams::mqtt::{MqttMessage, MqttSubscribeData, MqttUserProperty, trace_context};
 use tidegate_streams::{Identity, Visible, shown};
 
+use crate::aio;
 use crate::failure::{Failure, Reason};
 use crate::levels::Values;
 use crate::raw::request::Rpc;
@@ -63,6 +64,8 @@ pub(crate) struct Envelope {
     pub(crate) variables: Variables,
     /// The number of the request on a route with a condition.
     pub(crate) trigger: Option<u64>,
+    /// What it says as a command of Azure `IoT` Operations.
+    pub(crate) command: Option<Box<aio::Command>>,
     /// The messages that are acknowledged with its answer: of the request, and of its repetitions.
     pub(crate) receipts: Vec<Receipt>,
     /// The message itself, if there is a queue to store it in.
@@ -168,6 +171,7 @@ impl Reader<'_> {
             identity: None,
             variables: Variables::new(),
             trigger: None,
+            command: None,
             receipts: Vec::new(),
             message: kept,
         };
@@ -185,10 +189,17 @@ impl Reader<'_> {
         if let Some(topic) = &data.response_topic {
             envelope.reply = self.reply(route, topic, &envelope.values)?;
         }
+        if let Some(executor) = &route.executor {
+            aio::read(envelope, executor, data)?;
+        }
         if let Some(rules) = &route.raw {
             return self.complete_raw(envelope, route, rules, data, payload);
         }
-        let json = self.parse(payload)?;
+        let json = match &envelope.command {
+            // A command without arguments has no payload.
+            Some(_) if payload.is_empty() => Json::Null,
+            _ => self.parse(payload)?,
+        };
         if data.response_topic.is_none()
             && let Some(Json::String(topic)) = json.get("replyTopic")
         {
@@ -262,6 +273,10 @@ pub(crate) fn fingerprint(
     size: usize,
 ) -> Result<Fingerprint, Failure> {
     let correlation = correlation(envelope, route)?;
+    let correlation = match &envelope.command {
+        Some(command) => correlation.map(|it| command.identity(&it)),
+        None => correlation,
+    };
     identify(envelope, route)?;
     Ok(Fingerprint {
         key: correlation.map(|it| Key::new(&envelope.topic, &it)),

@@ -25,9 +25,10 @@ use crate::proxy::{MqttMcp, exchange_token};
 use crate::queue::record::{Answered, Request};
 use crate::queue::{Clock, Id, Loaded};
 use crate::raw::request::Work;
+use crate::refusals::expired;
 use crate::remembered::Outcome;
 use crate::request::{Content, Envelope, Fingerprint, Key, Reader};
-use crate::stopping::{expired, waiting_timer};
+use crate::stopping::waiting_timer;
 
 /// Longest time in which a server says whether its tools may be executed again.
 const ASK_MAX: Duration = Duration::from_secs(5);

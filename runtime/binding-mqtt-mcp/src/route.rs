@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 
 use bytestring::ByteString;
-use tidegate_engine::Duration;
+use tidegate_engine::{Context, Duration};
 use tidegate_options::{ActionRoute, Glob};
 use tidegate_streams::mqtt::topic::TopicFilter;
 
 use crate::action::{
-    Edge, IdentityOptions, MessageOptions, RESULT, StepOptions, Text, With, needs,
+    Edge, IdentityOptions, MessageOptions, Protocol, RESULT, StepOptions, Text, With, needs,
 };
+use crate::aio;
 use crate::document::Document;
+use crate::events::CommandsUnanswerable;
 use crate::levels::{ReplyPattern, RequestTopic, Values};
 use crate::options::{Condition, Options};
+use crate::progress;
 use crate::properties::Properties;
 use crate::raw::rules::Rules;
 use crate::template::Template;
@@ -31,6 +34,8 @@ pub(crate) struct Step {
     pub(crate) timeout: Option<Duration>,
     /// Number of further attempts.
     pub(crate) retry: u64,
+    /// Where and how its progress is published.
+    pub(crate) progress: Option<progress::Rules>,
     /// The steps whose results it refers to.
     pub(crate) needs: Vec<usize>,
 }
@@ -55,13 +60,21 @@ impl Step {
             optional: false,
             timeout: None,
             retry: 0,
+            progress: None,
             needs: Vec::new(),
         }
     }
 
     /// The only step of a route.
-    fn only(tool: Template, arguments: Option<Document>) -> Self {
-        Self::named(RESULT.into(), tool, arguments)
+    fn only(
+        tool: Template,
+        arguments: Option<Document>,
+        progress: Option<progress::Rules>,
+    ) -> Self {
+        Self {
+            progress,
+            ..Self::named(RESULT.into(), tool, arguments)
+        }
     }
 
     fn of_plan(plan: &BTreeMap<String, StepOptions>) -> Vec<Self> {
@@ -71,6 +84,7 @@ impl Step {
             optional: step.optional,
             timeout: step.timeout.map(|it| Duration::from_millis(it.get())),
             retry: step.retry.get(),
+            progress: step.progress.clone().map(Into::into),
             needs: needs(plan, step).into_iter().filter_map(place).collect(),
             ..Self::named(
                 name.as_str().into(),
@@ -96,6 +110,8 @@ pub(crate) struct Route {
     /// The user properties of requests that its templates use.
     pub(crate) properties: Properties,
     pub(crate) timeout: Duration,
+    /// The executor of its commands, if they are of Azure `IoT` Operations.
+    pub(crate) executor: Option<aio::Executor>,
     /// Whether all its tools may be executed twice.
     pub(crate) idempotent: bool,
     pub(crate) answer: MessageOptions,
@@ -118,7 +134,10 @@ impl Route {
             None => with.raw.is_none() && plan.all(|step| step.idempotent),
         };
         let steps = match with.tool {
-            Some(tool) => vec![Step::only(tool.0, with.arguments)],
+            Some(tool) => {
+                let progress = with.progress.map(Into::into);
+                vec![Step::only(tool.0, with.arguments, progress)]
+            }
             None => Step::of_plan(&with.plan),
         };
         let min_interval = with.min_interval;
@@ -127,6 +146,11 @@ impl Route {
             edge: with.edge,
             until: with.until.map(|it| it.0),
             min_interval: min_interval.map(|it| Duration::from_millis(it.get())),
+        });
+        let timeout = Duration::from_millis(timeout.get());
+        let executor = (with.protocol == Protocol::Aio).then(|| aio::Executor {
+            source: options.source(),
+            timeout,
         });
         Self {
             topics: route.when.into_iter().map(|it| it.topic).collect(),
@@ -137,7 +161,8 @@ impl Route {
             identity: with.identity,
             correlation: with.correlation,
             properties,
-            timeout: Duration::from_millis(timeout.get()),
+            timeout,
+            executor,
             idempotent,
             answer,
             failure,
@@ -216,6 +241,13 @@ impl Routes {
 
     pub(crate) fn get(&self, route: usize) -> Option<&Route> {
         self.all.get(route)
+    }
+
+    /// Warns of commands that cannot be answered.
+    pub(crate) fn warn(&self, cx: &mut Context<'_>) {
+        if self.reply_topics.is_empty() && self.all.iter().any(|it| it.executor.is_some()) {
+            cx.event(&CommandsUnanswerable {});
+        }
     }
 
     /// The rules of all raw routes.

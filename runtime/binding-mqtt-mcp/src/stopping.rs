@@ -3,9 +3,10 @@
 use tidegate_engine::{Context, Duration, TimerId};
 
 use crate::exchange::Phase;
-use crate::failure::{Executed, Failure, Reason, Status};
+use crate::failure::{Executed, Failure, Reason};
 use crate::proxy::{MqttMcp, exchange_token};
 use crate::queue::Queue;
+use crate::refusals::stopping;
 use crate::request::Envelope;
 use crate::restore::interrupted;
 use crate::subscription::Receipt;
@@ -131,31 +132,4 @@ impl MqttMcp {
 pub(crate) fn waiting_timer(cx: &mut Context<'_>, index: usize, left: Duration) -> TimerId {
     let reason = "the deadline of a waiting request";
     cx.timer(left, exchange_token(index), DUE, reason)
-}
-
-/// Why a new request is not executed now.
-pub(crate) fn not_now(cx: &Context<'_>, envelope: &Envelope) -> Option<Failure> {
-    if envelope.deadline <= cx.now() {
-        return Some(expired());
-    }
-    if cx.stopping() {
-        return Some(stopping());
-    }
-    let why = cx.calls_refused()?;
-    Some(Failure::rejected(Reason::Unavailable, why))
-}
-
-/// The failure of a request that has expired.
-pub(crate) fn expired() -> Failure {
-    Failure {
-        executed: Executed::No,
-        status: Status::TimedOut,
-        ..Failure::timed_out("The request has expired.")
-    }
-}
-
-/// The failure of requests during a shutdown.
-fn stopping() -> Failure {
-    let message = "The gateway is stopping; retry later.";
-    Failure::rejected(Reason::Stopping, message)
 }

@@ -7,17 +7,17 @@ use bytestring::ByteString;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use tidegate_engine::testing::Rig;
-use tidegate_engine::{BindingId, Duration, Output, StreamId};
+use tidegate_engine::{BindingId, Duration, Output, StreamId, WallTime};
 use tidegate_options::ActionRoute;
 use tidegate_streams::mcp::{
     McpBeginEx, McpCapabilities, McpLifecycle, McpProgress, McpReset, McpResetKind,
     McpResourcesUpdated, McpToolsListChanged,
 };
 use tidegate_streams::mqtt::{
-    MqttBeginEx, MqttFlushEx, MqttPublish, MqttReset, MqttSubscribe, MqttSubscribeData,
-    MqttSubscribeFlags,
+    MqttBeginEx, MqttDataEx, MqttFlushEx, MqttPublish, MqttReset, MqttSubscribe, MqttSubscribeData,
+    MqttSubscribeFlags, MqttUserProperty,
 };
-use tidegate_streams::{BeginEx, DataFlags, FlushEx, Frame, Role};
+use tidegate_streams::{BeginEx, DataEx, DataFlags, FlushEx, Frame, Role};
 
 use crate::{Condition, MqttMcp, Options, With};
 
@@ -29,8 +29,12 @@ fn routes() -> Vec<ActionRoute<Condition, With>> {
             json!([{ "topic": "devices/{device}/call" }]),
             json!({
                 "tool": "{{ payload.tool }}", "allow": ["get_*"], "arguments": "{{ payload.arguments }}",
-                "identity": "{{ topic.device }}",
+                "identity": "{{ topic.device }}", "progress": "progress/{device}",
             }),
+        ),
+        (
+            json!([{ "topic": "lines/{line}/check" }]),
+            json!({ "protocol": "aio", "tool": "get_line", "arguments": { "x": "{{ payload.x }}" } }),
         ),
         (
             json!([{ "topic": "orders/{robot}" }]),
@@ -56,7 +60,7 @@ fn routes() -> Vec<ActionRoute<Condition, With>> {
 
 fn options() -> Options {
     let options = json!({
-        "replyTopics": ["devices/{device}/answers/#"], "concurrency": 2, "perDevice": 1, "maxWaiting": 3,
+        "replyTopics": ["devices/{device}/answers/#", "clients/#"], "concurrency": 2, "perDevice": 1, "maxWaiting": 3,
         "maxWaitingPerDevice": 2, "timeout": 1000, "maxPayload": 400, "maxRemembered": 4, "remember": 2000,
         "maxListens": 3, "maxListensPerDevice": 2,
     });
@@ -71,6 +75,8 @@ struct Sent {
     reply: Option<String>,
     correlation: Option<Vec<u8>>,
     expiry: i64,
+    /// `__ts`.
+    timestamp: Option<&'static str>,
     retained: bool,
     /// What the MCP exit does with each call.
     exit: Exit,
@@ -91,6 +97,7 @@ fn sent() -> impl Strategy<Value = Sent> {
         "devices/d2/call",
         "devices//call",
         "orders/r1",
+        "lines/7/check",
         "mcp/d1/call",
         "mcp/d1/call",
         "mcp/d2/call",
@@ -109,8 +116,11 @@ fn sent() -> impl Strategy<Value = Sent> {
         Just(vec![b' '; 500]),
         message(),
     ];
-    let replies = prop::option::of("devices/d[12]/(answers|call)(/[a-z+#])?|[a-z/+#$]{0,12}");
-    let correlation = prop::option::of(prop::collection::vec(0..3_u8, 0..3));
+    let replies =
+        prop::option::of("devices/d[12]/(answers|call)(/[a-z+#])?|clients/[a-z]|[a-z/+#$]{0,12}");
+    let guid = prop::collection::vec(0..2_u8, 16);
+    let correlation = prop_oneof![prop::collection::vec(0..3_u8, 0..3), guid];
+    let correlation = prop::option::of(correlation);
     let expiry = prop::sample::select(vec![-1, -1, -1, 0, 1, 60]);
     let exit = prop::sample::select(vec![
         Exit::Answers,
@@ -118,17 +128,30 @@ fn sent() -> impl Strategy<Value = Sent> {
         Exit::Refuses,
         Exit::IsSilent,
     ]);
+    let timestamps = vec![
+        "0:0:a",
+        "50000:3:b",
+        "59000:18446744073709551614:c",
+        "1:4294967295:d",
+        "90000000:0:e",
+        "no timestamp",
+    ];
+    let timestamp = prop::option::of(prop::sample::select(timestamps));
+    let expiry = (expiry, timestamp);
     let flags = (prop::bool::weighted(0.1), prop::bool::weighted(0.2));
     (topics, payloads, replies, correlation, expiry, exit, flags).prop_map(
-        |(topic, payload, reply, correlation, expiry, exit, (retained, refuses))| Sent {
-            topic,
-            payload,
-            reply,
-            correlation,
-            expiry,
-            retained,
-            exit,
-            refuses,
+        |(topic, payload, reply, correlation, (expiry, timestamp), exit, (retained, refuses))| {
+            Sent {
+                topic,
+                payload,
+                reply,
+                correlation,
+                expiry,
+                timestamp,
+                retained,
+                exit,
+                refuses,
+            }
         },
     )
 }
@@ -186,6 +209,8 @@ struct Plant {
     /// The numbers of messages, and whether they are acknowledged.
     deliveries: BTreeMap<u64, bool>,
     published: Vec<ByteString>,
+    /// `__stat` of the answers to commands.
+    statuses: Vec<ByteString>,
 }
 
 impl Plant {
@@ -203,6 +228,7 @@ impl Plant {
             publications: BTreeMap::new(),
             deliveries: BTreeMap::new(),
             published: Vec::new(),
+            statuses: Vec::new(),
         };
         plant.rig.turn(mqtt, |_| {});
         plant.play(Exit::Answers, false);
@@ -223,6 +249,14 @@ impl Plant {
             expiry_interval: sent.expiry,
             response_topic: sent.reply.as_deref().map(Into::into),
             correlation: sent.correlation.clone().map(Bytes::from),
+            properties: sent
+                .timestamp
+                .iter()
+                .map(|it| MqttUserProperty {
+                    key: "__ts".into(),
+                    value: (*it).into(),
+                })
+                .collect(),
             ..MqttSubscribeData::default()
         };
         let payload = Bytes::from(sent.payload.clone());
@@ -270,6 +304,22 @@ impl Plant {
                 }
                 other => panic!("{other:?}"),
             },
+            Frame::Data(data) => {
+                let extension = data.extension.map(tidegate_streams::Pooled::into_inner);
+                if let Some(DataEx::Mqtt(MqttDataEx::Publish(publish))) = extension {
+                    let topic = self.publications.get(&stream).expect("it has begun");
+                    let has = |key: &str| {
+                        let mut properties = publish.properties.iter();
+                        properties.any(|it| it.key == key && !it.value.is_empty())
+                    };
+                    let mut properties = publish.properties.iter();
+                    let status = properties.find(|it| it.key == "__stat");
+                    self.statuses.extend(status.map(|it| it.value.clone()));
+                    // The answer to a command, or any other one. A notification has no status.
+                    assert!(!(has("__stat") && has("status")), "{topic}");
+                    assert_eq!(has("__stat"), has("__ts"), "{topic}");
+                }
+            }
             Frame::End(_) if self.subscription == Some(stream) => {
                 self.rig.send(self.mqtt, stream, Frame::end());
             }
@@ -412,7 +462,7 @@ proptest! {
             plant.play(Exit::IsSilent, false);
         }
         for topic in &plant.published {
-            let of_device = ["devices/d1/answers", "devices/d2/answers"];
+            let of_device = ["devices/d1/answers", "devices/d2/answers", "clients/", "progress/"];
             let allowed = of_device.iter().any(|it| topic.starts_with(it)) || topic == "plans/r1";
             prop_assert!(allowed, "{topic}");
         }
@@ -424,4 +474,33 @@ proptest! {
         plant.play(Exit::IsSilent, false);
         plant.rig.assert_idle();
     }
+}
+
+/// A command that was executed is answered as before when it comes again, whatever the clocks say by then.
+#[test]
+fn a_command_that_comes_again_is_not_refused_for_its_time() {
+    let mut plant = Plant::new();
+    let clock_shows = |plant: &mut Plant, seconds: u64| {
+        let wall = WallTime::from_unix_millis(seconds * 1_000);
+        let now = plant.rig.now();
+        plant.rig.worker.set_wall_clock(now, wall);
+    };
+    let sent = |correlation: u8, timestamp| Sent {
+        topic: "lines/7/check",
+        payload: br#"{"x":1}"#.to_vec(),
+        reply: Some("clients/a".to_owned()),
+        correlation: Some(vec![correlation; 16]),
+        expiry: 60,
+        timestamp: Some(timestamp),
+        retained: false,
+        exit: Exit::Answers,
+        refuses: false,
+    };
+    clock_shows(&mut plant, 10_000);
+    plant.send(&sent(1, "10000000:0:other"));
+    clock_shows(&mut plant, 1_000);
+    plant.send(&sent(1, "10000000:0:other"));
+    plant.send(&sent(2, "10000000:0:other"));
+    plant.send(&sent(3, "1000000:0:other"));
+    assert_eq!(plant.statuses, ["200", "200", "503", "200"]);
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use tidegate_options::{Action, ActionFault, ActionRoute};
 
+use super::messages::{all_progress, check_protocol};
 use super::{ERROR, Edge, RESULT, With, plan, raw};
 use crate::options::Condition;
+use crate::progress::{self, ProgressOptions};
 use crate::template::{Template, first};
 
 /// Variables of every request.
@@ -35,6 +37,7 @@ impl Action for With {
             check_idempotent(&it.with, &mut fault);
             plan::check(&it.with, &mut fault);
             check_condition(&it.with, &mut fault);
+            check_protocol(&it.with, &mut fault);
             check_variables(it, &mut fault);
             check_topics(it, routes, &mut fault);
         }
@@ -58,6 +61,14 @@ fn check_tools(with: &With, fault: &mut Fault<'_>) {
         fault(
             &["with", "arguments"],
             "'arguments' without 'tool'".to_owned(),
+            help,
+        );
+    }
+    if with.tool.is_none() && with.progress.is_some() {
+        let help = "add 'tool', or write 'progress' in the steps of 'plan'";
+        fault(
+            &["with", "progress"],
+            "'progress' without 'tool'".to_owned(),
             help,
         );
     }
@@ -165,6 +176,12 @@ fn templates(with: &With) -> Vec<(Vec<&str>, BTreeSet<String>, Vec<&str>)> {
             found.push((vec!["with", "plan", name, key], variables, others.clone()));
         }
     }
+    for (mut path, progress) in all_progress(with) {
+        if let Some(payload) = progress.payload() {
+            path.push("payload");
+            found.push((path, payload.variables(), vec![progress::VARIABLE]));
+        }
+    }
     let results = if with.tool.is_some() {
         vec![RESULT]
     } else {
@@ -217,11 +234,17 @@ fn check_topics(
         ("answer", &route.with.answer),
         ("failure", &route.with.failure),
     ];
-    for (key, message) in messages {
-        let Some(topic) = &message.topic else {
-            continue;
-        };
-        let path = ["with", key, "topic"];
+    let messages = messages
+        .into_iter()
+        .filter_map(|(key, message)| Some((vec!["with", key, "topic"], message.topic.as_ref()?)));
+    let progress = all_progress(&route.with).into_iter();
+    let progress = progress.map(|(mut path, options)| {
+        if matches!(options, ProgressOptions::Full(_)) {
+            path.push("topic");
+        }
+        (path, options.topic())
+    });
+    for (path, topic) in messages.chain(progress) {
         for name in topic.names().filter(|name| !levels.contains(name)) {
             fault(
                 &path,

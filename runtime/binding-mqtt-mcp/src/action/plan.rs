@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::check::{Fault, REQUEST};
 use super::{ERROR, RESULT, StepOptions, With};
 use crate::levels::is_word;
+use crate::progress;
 use crate::template::{first, is_global};
 
 /// Most steps of a plan.
@@ -40,7 +41,7 @@ pub(super) fn check(with: &With, fault: &mut Fault<'_>) {
         fault(&["with", "plan"], message, "use fewer steps");
     }
     for (name, step) in plan {
-        let known = REQUEST.iter().chain(&[RESULT, ERROR]);
+        let known = REQUEST.iter().chain(&[RESULT, ERROR, progress::VARIABLE]);
         let taken = known.into_iter().any(|it| it == name) || is_global(name);
         if taken || !is_word(name) {
             let message = format!("invalid name of a step: '{name}'");

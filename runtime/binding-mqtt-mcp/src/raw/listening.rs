@@ -14,9 +14,9 @@ use crate::answering::Completion;
 use crate::failure::{Failure, Reason, Status};
 use crate::proxy::MqttMcp;
 use crate::publication::Notice;
+use crate::refusals::not_now;
 use crate::remembered;
 use crate::request::{Envelope, Fingerprint};
-use crate::stopping::not_now;
 
 impl MqttMcp {
     /// `subscriptions/listen`: begins it, or renews it.
