@@ -41,6 +41,10 @@ pub struct Options {
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub max_retained: u32,
+    /// Keep the sessions of clients that are not connected, as they ask for. Their number has no limit, so
+    /// a config cannot set it: it is for demonstrations.
+    #[serde(skip)]
+    pub sessions: bool,
 }
 
 impl Default for Options {
@@ -50,6 +54,7 @@ impl Default for Options {
             max_packet_size: Bounded::of(8 * 1024 * 1024),
             max_clients: 1_000,
             max_retained: 10_000,
+            sessions: false,
         }
     }
 }
@@ -184,7 +189,7 @@ fn run(config: BrokerConfig, listen: SocketAddr, ready: &mpsc::SyncSender<Starte
 fn configured(options: &Options) -> BrokerConfig {
     let storage = StorageConfig {
         backend: StorageBackend::Memory,
-        enable_persistence: false,
+        enable_persistence: options.sessions,
         max_queued_messages_per_client: 1_000,
         ..StorageConfig::default()
     };

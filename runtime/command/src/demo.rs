@@ -1,5 +1,6 @@
 //! `tidegate demo`: an embedded broker, simulated devices, a gateway, and a guided tour.
 
+mod barista;
 mod devices;
 mod home;
 mod snippets;
@@ -16,7 +17,7 @@ use tidegate_engine::BindingId;
 
 pub(crate) use tour::TourError;
 
-use crate::arguments::Logging;
+use crate::arguments::{Demo, Logging, Tour};
 use crate::assembly::Extras;
 use crate::console::{dim, print_line};
 use crate::factory::BrokerError;
@@ -29,8 +30,18 @@ const CONFIG: &str = include_str!("demo/demo.yaml");
 /// Default port of the endpoint, without `--once`.
 const PORT: u16 = 7114;
 
-/// Runs the tour, then keeps running until a signal unless `once`.
-pub(crate) fn run(once: bool, port: Option<u16>, logs: &Logging) -> Result<ExitCode, Failure> {
+/// Runs a tour.
+pub(crate) fn run(demo: &Demo) -> Result<ExitCode, Failure> {
+    match demo.tour {
+        Tour::Home => home_tour(demo.once, demo.port, &demo.logging),
+        // It has no endpoint, and ends by itself.
+        Tour::Barista if demo.port.is_some() || demo.once => Err(Failure::TourOption),
+        Tour::Barista => barista::run(demo),
+    }
+}
+
+/// Runs the tour of an MCP client, then keeps running until a signal unless `once`.
+fn home_tour(once: bool, port: Option<u16>, logs: &Logging) -> Result<ExitCode, Failure> {
     logging::start(logs)?;
     let port = port.unwrap_or(if once { 0 } else { PORT });
     // The broker listens before the config is loaded with its port, so no other process can take the

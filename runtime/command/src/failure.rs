@@ -68,6 +68,13 @@ pub(crate) enum Failure {
         /// Error of the operating system.
         error: io::Error,
     },
+    /// An option of another tour.
+    #[cfg(feature = "broker")]
+    #[error(
+        "--port and --once are for the tour 'home': that of the barista has no endpoint, and ends by \
+         itself; remove them"
+    )]
+    TourOption,
     /// A step of the demo's tour failed.
     #[cfg(feature = "broker")]
     #[error("demo failed: {0}")]

@@ -96,11 +96,7 @@ fn run(command: Command, registry: fn() -> Registry<Factory>) -> Result<ExitCode
             print_line(serde_json::to_string_pretty(&schema)?);
         }
         #[cfg(feature = "broker")]
-        Command::Demo {
-            once,
-            port,
-            logging,
-        } => return demo::run(once, port, &logging),
+        Command::Demo(demo) => return demo::run(&demo),
         #[cfg(feature = "bench")]
         Command::Bench(bench) => bench::run(*bench)?,
         #[cfg(feature = "bench")]

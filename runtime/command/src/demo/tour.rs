@@ -21,6 +21,12 @@ pub(crate) enum TourError {
     /// The request failed.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A machine lost its broker.
+    #[error(transparent)]
+    Mqtt(#[from] super::barista::MqttError),
+    /// A part of the tour ended before the tour.
+    #[error("{0} ended before the tour")]
+    Over(&'static str),
     /// No response in time.
     #[error("step '{0}': no response within {STEP_TIMEOUT:?}")]
     TimedOut(&'static str),
@@ -30,7 +36,7 @@ pub(crate) enum TourError {
         /// Name of the step.
         step: &'static str,
         /// Expected content.
-        expected: &'static str,
+        expected: String,
         /// Actual response.
         got: String,
     },
@@ -219,7 +225,7 @@ async fn next(events: &mut Events, name: &'static str) -> Result<Value, TourErro
         .map_err(|_| TourError::TimedOut(name))?;
     event.ok_or(TourError::Unexpected {
         step: name,
-        expected: "a notification",
+        expected: "a notification".to_owned(),
         got: "end of stream".to_owned(),
     })
 }
@@ -235,7 +241,7 @@ fn expect(
     } else {
         Err(TourError::Unexpected {
             step,
-            expected,
+            expected: expected.to_owned(),
             got: got.to_owned(),
         })
     }

@@ -81,3 +81,51 @@ fn a_port_in_use_is_reported_with_the_fix() {
         "{reported}"
     );
 }
+
+#[test]
+fn a_plan_that_is_late_fails_the_tour() {
+    let arguments = ["demo", "--tour", "barista", "--plan-within", "0"];
+    let mut process = Process::start(&arguments, Stdio::null(), Stdio::piped());
+    let errors = process.errors().rest();
+    assert_eq!(process.ended(), Some(1), "{errors:#?}");
+    let reported = errors.last().expect("a reason");
+    assert!(reported.contains("the plan was on the wire"), "{reported}");
+}
+
+#[test]
+fn the_tour_of_the_barista_has_no_endpoint() {
+    let arguments = ["demo", "--tour", "barista", "--port", "0"];
+    let mut process = Process::start(&arguments, Stdio::null(), Stdio::piped());
+    assert_eq!(process.ended(), Some(1));
+    let errors = process.errors().rest();
+    let reported = errors.last().expect("a reason");
+    assert!(reported.contains("remove them"), "{reported}");
+}
+
+/// The process fails if anything that the story claims does not hold.
+#[test]
+fn the_barista_gets_its_plans_through_failures() {
+    // This machine may be busy with other tests.
+    let arguments = ["demo", "--tour", "barista", "--plan-within", "8000"];
+    let mut process = Process::start(&arguments, Stdio::piped(), Stdio::piped());
+    let output = process.output().rest();
+    let errors = process.errors().rest();
+    assert_eq!(process.ended(), Some(0), "{output:#?}\n{errors:#?}");
+    let has = |part: &str| output.iter().any(|line| line.contains(part));
+    for part in [
+        r#"→ ai/local/barista/robot-terminal-A3/recipe-request  {"drink": "flat white", "size": "regular", "customer_id": "LYL-90482"}"#,
+        "lookup_drink_recipe(\"flat white\") → ristretto base, 4 oz microfoamed whole milk, 1:4 ratio, serve at 150–160°F",
+        "check_ingredient_levels(\"robot-terminal-A3\") → oat milk at 62%, espresso beans at 45%",
+        "← ai/cloud/planner/robot-terminal-A3/execution-plan",
+        "steam oat milk to 140°F with microfoam",
+        "We've used your backup milk preference (almond) today.",
+        "✓ one alert for five readings",
+        "✓ the request that was queued at the broker is answered on return",
+        "✓ it was executed once",
+        "Tour complete.",
+    ] {
+        assert!(has(part), "{part}: {output:#?}");
+    }
+    let claims = output.iter().filter(|line| line.starts_with("  ✓ "));
+    assert_eq!(claims.count(), 12, "{output:#?}");
+}
