@@ -40,6 +40,14 @@ ROUTES = """
           if: "{{ payload.level is number and payload.level < 10 }}"
           edge: rising
           answer: { topic: "restock/{robot}", payload: { ingredient: "{{ topic.ingredient }}", level: "{{ payload.level }}" } }
+      - when: [ { topic: "work/{robot}", qos: 1 } ]
+        with:
+          tool: work
+          arguments: { steps: "{{ payload.steps }}" }
+          progress: { topic: "progress/{robot}", qos: 1, minInterval: 0 }
+          answer: { topic: "worked/{robot}", payload: { said: "{{ result.text }}" } }
+      - when: [ { topic: "commands/{device}/echo", qos: 1 } ]
+        with: { protocol: aio, tool: echo, arguments: { text: "{{ payload.text }}" } }
 """
 
 
@@ -50,7 +58,7 @@ class Machines(Process):
         self.file = tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False)
         self.config = (
             "name: test\nbindings:\n  machines0:\n    type: mqtt_mcp\n    kind: proxy\n"
-            f'    options: {{ replyTopics: [ "devices/{{device}}/answers/#" ], {options} }}\n'
+            f'    options: {{ replyTopics: [ "devices/{{device}}/answers/#", "clients/+/commands/#" ], {options} }}\n'
             "    exits: { mqtt: mqtt_client0, mcp: up0 }\n"
             f"{ROUTES}"
             f"  mqtt_client0: {{ type: mqtt, kind: client, options: {{ clientId: machines, {mqtt} }}, exit: tcp_client0 }}\n"
@@ -131,7 +139,7 @@ def test_a_slow_tool_times_out_and_others_are_served(broker, upstream):  # noqa:
 def test_a_server_that_is_away_is_told(broker, upstream, machines):  # noqa: F811
     upstream.stop()
     away = ask(broker, "d1", {"tool": "echo", "arguments": {"text": "a"}})
-    assert away["status"] == "rejected" and away["error"]["reason"] == "unavailable"
+    assert (away["status"], away["error"]["reason"], away["error"]["executed"]) == ("rejected", "unavailable", "no")
     again = Upstream(port=upstream.port)
     try:
         assert ask(broker, "d1", {"tool": "echo", "arguments": {"text": "a"}})["status"] == "done"
