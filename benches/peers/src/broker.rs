@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use rumqttc::{AsyncClient, EventLoop, MqttOptions, NetworkOptions};
 
 /// Most publishes queued for the task.
-const QUEUE: usize = 1024;
+pub(crate) const QUEUE: usize = 1024;
 /// Most publishes written before a flush.
 const BATCH: usize = 64;
 /// Delay after a failed connection attempt.
@@ -36,8 +36,8 @@ impl FromStr for Address {
     }
 }
 
-/// Creates a client of the broker at `address`; a task of the current runtime maintains its connection.
-pub(crate) fn connect(address: &Address) -> AsyncClient {
+/// How to connect to the broker at `address`.
+pub(crate) fn options(address: &Address) -> MqttOptions {
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     let mut options = MqttOptions::new(
@@ -47,6 +47,12 @@ pub(crate) fn connect(address: &Address) -> AsyncClient {
     options
         .set_network_options(network)
         .set_max_request_batch(BATCH);
+    options
+}
+
+/// Creates a client of the broker at `address`; a task of the current runtime maintains its connection.
+pub(crate) fn connect(address: &Address) -> AsyncClient {
+    let options = options(address);
     let (client, events) = AsyncClient::new(options, QUEUE);
     tokio::spawn(drive(events));
     client

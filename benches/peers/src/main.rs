@@ -6,7 +6,10 @@
 //! answers when the broker has acknowledged at the `QoS` asked, as tidegate does, with Nagle's algorithm
 //! off on both sides, the tool router built once, and publishes that wait together flushed together.
 //! `tidegate bench` measures it beside tidegate; `scripts/bench-peers` starts it.
+//!
+//! With `--reverse` it is a bridge in the other direction (see [`bridge`]).
 
+mod bridge;
 mod broker;
 mod publish;
 
@@ -43,6 +46,12 @@ struct Arguments {
     /// How requests over HTTP are answered.
     #[arg(long, value_enum, default_value_t)]
     mode: Mode,
+    /// Bridge from requests below this topic to the tools of `--upstream`, instead of a server.
+    #[arg(long, value_name = "TOPIC", requires = "upstream", conflicts_with_all = ["listen", "mode", "stdio"])]
+    reverse: Option<String>,
+    /// URL of the MCP server whose tool requests call.
+    #[arg(long, value_name = "URL", requires = "reverse")]
+    upstream: Option<String>,
     /// Threads of the runtime; with 1, everything runs on the main thread.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
@@ -91,6 +100,9 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn serve(arguments: Arguments) -> anyhow::Result<()> {
+    if let (Some(topic), Some(upstream)) = (&arguments.reverse, &arguments.upstream) {
+        return bridge::serve(&arguments.broker, topic, upstream).await;
+    }
     let publisher = Publisher::new(broker::connect(&arguments.broker));
     if arguments.stdio {
         publisher.serve(stdio()).await?.waiting().await?;

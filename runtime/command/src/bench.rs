@@ -55,6 +55,7 @@ pub(crate) fn floor(floor: BenchFloor) -> Result<(), Failure> {
         qos: floor.qos,
         topic: floor.topic,
         payload: payload.into(),
+        upstream: floor.upstream,
         quickack: floor.quickack,
     };
     Ok(run_floor(&floor, |address| {

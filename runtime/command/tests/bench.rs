@@ -175,7 +175,7 @@ fn a_peer_may_speak_a_legacy_revision() {
 fn every_operation_and_qos_can_be_driven() {
     let folder = Folder::new("operations");
     let out = folder.file("out");
-    let operations = "publish,receive,read,updates";
+    let operations = "publish,receive,read,updates,reverse";
     bench(&[
         "--operation",
         operations,
@@ -190,10 +190,13 @@ fn every_operation_and_qos_can_be_driven() {
     ]);
     let results = folder.results();
     let cells = results["cells"].as_array().expect("cells");
-    assert_eq!(cells.len(), 5);
+    assert_eq!(cells.len(), 6);
     for cell in cells {
         assert_in_order(cell);
         assert_eq!(names(cell), ["tidegate", "floor"]);
+    }
+    for config in ["gateway.yaml", "gateway-reverse.yaml"] {
+        assert!(Path::new(&out).join(config).is_file(), "{config}");
     }
 }
 

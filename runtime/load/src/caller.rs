@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::device::{Device, Devices};
 use crate::message::{Check, FIRST_ID, Message, Ready, shown};
 use crate::stdio::Pipe;
 use crate::targets::{MODERN, Url};
@@ -31,6 +32,8 @@ pub(crate) enum Endpoint {
     },
     /// Over standard input and output, shared by all callers.
     Stdio(Arc<Pipe>),
+    /// Over a broker: each caller is a device.
+    Devices(Arc<Devices>),
 }
 
 /// The call of all callers, and the check of its response.
@@ -51,6 +54,7 @@ pub(crate) struct Caller {
     /// Used by legacy versions.
     session: Session,
     next_id: u64,
+    device: Option<Device>,
 }
 
 /// The legacy session, with its id if the server assigned one.
@@ -65,7 +69,7 @@ impl Caller {
     pub(crate) fn new(endpoint: &Endpoint, call: &Call) -> Self {
         let ready = match endpoint {
             Endpoint::Http { url, headers, .. } => call.message.post(url, headers, None),
-            Endpoint::Stdio(_) => call.message.line(),
+            Endpoint::Stdio(_) | Endpoint::Devices(_) => call.message.line(),
         };
         Self {
             endpoint: endpoint.clone(),
@@ -75,6 +79,10 @@ impl Caller {
             connection: None,
             session: Session::None,
             next_id: FIRST_ID,
+            device: match endpoint {
+                Endpoint::Devices(all) => Some(Device::new(all)),
+                _ => None,
+            },
         }
     }
 
@@ -88,6 +96,9 @@ impl Caller {
             // The rest of this response must not be read as the next one.
             self.connection = None;
             self.session = Session::None;
+            if let Endpoint::Devices(all) = &self.endpoint {
+                self.device = Some(Device::new(all));
+            }
         }
         outcome
     }
@@ -103,6 +114,9 @@ impl Caller {
     async fn attempt(&mut self) -> Result<(), String> {
         if let Endpoint::Stdio(pipe) = &self.endpoint {
             return pipe.call(&mut self.ready, &self.check).await;
+        }
+        if let Some(device) = &mut self.device {
+            return device.call().await;
         }
         let mut status = self.exchange().await?;
         // The session has expired: begin a new one.
@@ -135,6 +149,9 @@ impl Caller {
 
     /// Connects and opens a legacy session, unless already done.
     async fn connect(&mut self) -> Result<(), String> {
+        if let Some(device) = &mut self.device {
+            return device.connect().await.map(|_| ());
+        }
         let Endpoint::Http {
             url,
             headers,

@@ -6,12 +6,14 @@
 //! Receive Maximum of the broker.
 //!
 //! For `receive` and `read` it responds with the retained message of a topic, requested for each call (see
-//! [`retained`]); for `updates` with a stream of events (see [`updates`]).
+//! [`retained`]); for `updates` with a stream of events (see [`updates`]). For `reverse` it is a bridge in the other
+//! direction (see [`reverse`]).
 
 mod acks;
 mod answer;
 mod publications;
 mod retained;
+mod reverse;
 mod updates;
 
 use std::collections::VecDeque;
@@ -61,10 +63,13 @@ pub struct Floor {
     pub operation: Operation,
     /// 0, 1 or 2; only for publish.
     pub qos: u8,
-    /// Topic to publish to, or of the retained message, or the topic filter of updates.
+    /// Topic to publish to, or of the retained message, or the topic filter of updates, or the prefix of the
+    /// topics of devices.
     pub topic: String,
-    /// Payload to publish.
+    /// Payload to publish, or the argument of the upstream's tool.
     pub payload: Bytes,
+    /// Host and port of the upstream; only for reverse.
+    pub upstream: Option<String>,
     /// Whether to send TCP acknowledgements immediately (`TCP_QUICKACK`): with Nagle's algorithm the broker
     /// delays a packet while the last one is unacknowledged.
     pub quickack: bool,
@@ -85,8 +90,21 @@ pub fn run_floor(floor: &Floor, listening: impl FnOnce(SocketAddr)) -> Result<()
         if floor.operation == Operation::Updates {
             mqtt.subscribe(&floor.topic).await.map_err(failed)?;
         }
+        if floor.operation == Operation::Reverse {
+            let requests = format!("{}/+/call", floor.topic);
+            mqtt.quickack = floor.quickack;
+            mqtt.subscribe_at(&requests, 1).await.map_err(failed)?;
+        }
         let listener = TcpListener::bind(floor.listen).await?;
         listening(listener.local_addr()?);
+        if floor.operation == Operation::Reverse {
+            let calls = Rc::new(reverse::Calls::new(floor)?);
+            tokio::select! {
+                ended = reverse::bridge(mqtt, &calls) => ended?,
+                () = end_of_input() => {}
+            }
+            return Ok(());
+        }
         let exchange = match floor.operation {
             Operation::Publish => Exchange::Publish(Publications::new(
                 packet(floor)?,
@@ -98,7 +116,7 @@ pub fn run_floor(floor: &Floor, listening: impl FnOnce(SocketAddr)) -> Result<()
                 Exchange::Retained(Retained::new(floor.topic.clone(), floor.operation))
             }
             Operation::Updates => Exchange::Updates(Rc::default()),
-            Operation::Proxy | Operation::List => {
+            Operation::Proxy | Operation::List | Operation::Reverse => {
                 let why = "proxy and list have no MQTT exchange".to_owned();
                 return Err(LoadError::Floor(why));
             }

@@ -18,16 +18,7 @@ pub(crate) fn config(
     broker: &BrokerAddress,
     listen: &str,
 ) -> Result<String, LoadError> {
-    let wrong = || {
-        LoadError::Broker(
-            broker.to_string(),
-            "invalid address; use host:port".to_owned(),
-        )
-    };
-    let (host, port) = broker.parts().ok_or_else(wrong)?;
-    // A JSON string is a valid YAML string.
-    let host = serde_json::Value::from(host);
-    let (exit, tls) = tls(broker);
+    let (exit, bindings) = towards(broker)?;
     let payload = settings.payload.iter().map(|size| size.0).max();
     let payload = payload.unwrap_or_default() + AROUND;
     let callers = settings.concurrency.iter().max().copied();
@@ -81,14 +72,88 @@ bindings:
     type: mqtt
     kind: client
 {mqtt}    exit: {exit}
-{tls}  tcp_client0:
+{bindings}"
+    ))
+}
+
+/// The config of a run of requests of machines: devices publish below `topic`. `upstream`: host and port of the MCP
+/// server. The limits are those of the default, unless the load needs more.
+pub(crate) fn reverse_config(
+    settings: &Settings,
+    broker: &BrokerAddress,
+    upstream: &str,
+    topic: &str,
+) -> Result<String, LoadError> {
+    let (exit, bindings) = towards(broker)?;
+    let payload = settings.payload.iter().map(|size| size.0).max();
+    let payload = payload.unwrap_or_default() + AROUND;
+    let callers = settings.concurrency.iter().max().copied();
+    let callers = callers.unwrap_or(1);
+    let machines = limits(&[
+        ("concurrency", callers, 16),
+        ("maxPayload", payload, 64 * KIB),
+        ("maxResult", payload, 256 * KIB),
+    ]);
+    let mqtt = options(&limits(&[
+        ("maxMessageSize", payload, 16 * MIB),
+        ("maxPacketSize", payload, 16 * MIB),
+    ]));
+    let client = limits(&[
+        ("maxMessageSize", payload, 16 * MIB),
+        ("maxSessions", 2 * callers, 1_000),
+    ]);
+    let workers = settings.workers;
+    Ok(format!(
+        "name: bench
+workers: {workers}
+bindings:
+  machines0:
+    type: mqtt_mcp
+    kind: proxy
+    options:
+      clientId: tidegate-bench-machines
+{machines}    exits: {{ mqtt: mqtt_client0, mcp: mcp_client0 }}
+    routes:
+      - when: [{{ topic: \"{topic}/{{device}}/call\", qos: 1 }}]
+        with:
+          tool: echo
+          arguments: \"{{{{ payload }}}}\"
+          answer: {{ topic: \"{topic}/{{device}}/answer\" }}
+  mcp_client0:
+    type: mcp
+    kind: client
+    options:
+      url: http://{upstream}/mcp
+{client}  mqtt_client0:
+    type: mqtt
+    kind: client
+{mqtt}    exit: {exit}
+{bindings}"
+    ))
+}
+
+/// The exit of `mqtt · client`, and the bindings between it and the broker.
+fn towards(broker: &BrokerAddress) -> Result<(&'static str, String), LoadError> {
+    let wrong = || {
+        LoadError::Broker(
+            broker.to_string(),
+            "invalid address; use host:port".to_owned(),
+        )
+    };
+    let (host, port) = broker.parts().ok_or_else(wrong)?;
+    // A JSON string is a valid YAML string.
+    let host = serde_json::Value::from(host);
+    let (exit, tls) = tls(broker);
+    let bindings = format!(
+        "{tls}  tcp_client0:
     type: tcp
     kind: client
     options:
       host: {host}
       port: {port}
 "
-    ))
+    );
+    Ok((exit, bindings))
 }
 
 /// The name of the toolkit in front of the upstream.
@@ -187,8 +252,8 @@ fn options(lines: &str) -> String {
 }
 
 /// Writes the config to the results, to reproduce the run.
-pub(crate) fn write(folder: &Path, config: &str) -> Result<(), LoadError> {
-    let path = folder.join("gateway.yaml");
+pub(crate) fn write(folder: &Path, name: &str, config: &str) -> Result<(), LoadError> {
+    let path = folder.join(name);
     std::fs::write(&path, config)
         .map_err(|error| LoadError::Report(format!("{}: {error}", path.display())))
 }
@@ -267,6 +332,33 @@ mod tests {
         assert_eq!(options["maxSessions"], 2_000);
         assert_eq!(options["http"]["maxConnections"], 4_000);
         assert_eq!(options["http"]["maxBodySize"], 32 * MIB + AROUND);
+    }
+
+    #[test]
+    fn machines_call_the_tool_of_the_upstream() {
+        let read = |settings: &Settings| -> Value {
+            let broker = address("localhost:1883", None);
+            let config = reverse_config(settings, &broker, "127.0.0.1:9", "bench/x");
+            serde_yaml::from_str(&config.expect("a config")).expect("YAML")
+        };
+        let config = read(&settings());
+        let machines = &config["bindings"]["machines0"];
+        assert_eq!(
+            machines["routes"][0]["when"][0]["topic"],
+            "bench/x/{device}/call"
+        );
+        assert_eq!(machines["routes"][0]["with"]["arguments"], "{{ payload }}");
+        assert_eq!(machines["options"].get("concurrency"), None);
+        assert_eq!(
+            config["bindings"]["mcp_client0"]["options"]["url"],
+            "http://127.0.0.1:9/mcp"
+        );
+        let many = Settings {
+            concurrency: vec![64],
+            ..settings()
+        };
+        let machines = &read(&many)["bindings"]["machines0"];
+        assert_eq!(machines["options"]["concurrency"], 64);
     }
 
     #[test]

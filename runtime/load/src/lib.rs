@@ -3,7 +3,7 @@
 //! A call cannot be faster than its HTTP exchange plus its MQTT exchange. The floor consists of exactly
 //! these two. Ratios to the floor are computed within a round, under the same machine conditions, and
 //! the median of the rounds is reported. What a proxied call costs is measured against its upstream, called
-//! without anything between them.
+//! without anything between them; what a request of a machine costs, against a bridge that does nothing else.
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 
@@ -11,6 +11,7 @@ mod broker;
 mod caller;
 mod certificates;
 mod child;
+mod device;
 mod drive;
 mod fanout;
 mod floor;

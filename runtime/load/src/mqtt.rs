@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 use tidegate_binding_mqtt::codec::{
-    self, Connack, Connect, Decoder, Packet, Parts, Publish, REMAINING_LENGTH_MAX, ReasonCode,
+    self, Ack, Connack, Connect, Decoder, Packet, Parts, Publish, REMAINING_LENGTH_MAX, ReasonCode,
     Subscribe, SubscribeFilter, Version,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -46,6 +46,9 @@ pub(crate) struct Mqtt {
     out: BytesMut,
     /// Receive Maximum of the broker.
     pub(crate) receive_maximum: u16,
+    /// Whether to send TCP acknowledgements immediately: with Nagle's algorithm the broker delays a packet while
+    /// the last one is unacknowledged.
+    pub(crate) quickack: bool,
 }
 
 impl Mqtt {
@@ -60,6 +63,7 @@ impl Mqtt {
             input: BytesMut::new(),
             out: BytesMut::new(),
             receive_maximum: u16::MAX,
+            quickack: false,
         };
         let connect = Connect {
             version: Version::V5,
@@ -116,10 +120,49 @@ impl Mqtt {
 
     /// Subscribes at `QoS` 0.
     pub(crate) async fn subscribe(&mut self, filter: &str) -> Result<(), MqttError> {
+        self.subscribe_at(filter, 0).await
+    }
+
+    /// Publishes at `QoS` 1 with Correlation Data. The packet identifier is made of `number`: one of many before
+    /// may be unacknowledged.
+    pub(crate) async fn request(
+        &mut self,
+        topic: &str,
+        payload: Bytes,
+        correlation: &Bytes,
+        number: u64,
+    ) -> Result<(), MqttError> {
+        let id = number % u64::from(u16::MAX) + 1;
+        let mut publish = Publish {
+            qos: 1,
+            topic: topic.into(),
+            packet_id: u16::try_from(id).unwrap_or(1),
+            payload: vec![payload].into(),
+            ..Publish::default()
+        };
+        publish.properties.correlation = Some(correlation.clone());
+        self.send(&Packet::Publish(publish)).await
+    }
+
+    /// Acknowledges a message, if it has to be.
+    pub(crate) async fn acknowledge(&mut self, publish: &Publish) -> Result<(), MqttError> {
+        if publish.qos == 0 {
+            return Ok(());
+        }
+        let ack = Ack {
+            packet_id: publish.packet_id,
+            ..Ack::default()
+        };
+        self.send(&Packet::Puback(ack)).await
+    }
+
+    /// Subscribes at a `QoS`.
+    pub(crate) async fn subscribe_at(&mut self, filter: &str, qos: u8) -> Result<(), MqttError> {
         let subscribe = Subscribe {
             packet_id: 1,
             filters: vec![SubscribeFilter {
                 filter: filter.into(),
+                qos,
                 ..SubscribeFilter::default()
             }],
             ..Subscribe::default()
@@ -156,6 +199,9 @@ impl Mqtt {
             self.input.reserve(READ_SIZE);
             if self.socket.read_buf(&mut self.input).await? == 0 {
                 return Err(MqttError::Closed);
+            }
+            if self.quickack {
+                self.socket.set_quickack()?;
             }
             self.decoder.push(self.input.split().freeze());
         }

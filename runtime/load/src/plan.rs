@@ -34,22 +34,30 @@ pub enum Operation {
     Proxy,
     /// `tools/list` of an upstream with 100 tools.
     List,
+    /// A request of a device that calls a tool of the upstream, and its answer.
+    Reverse,
 }
 
 impl Operation {
     /// All of them.
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Publish,
         Self::Receive,
         Self::Read,
         Self::Updates,
         Self::Proxy,
         Self::List,
+        Self::Reverse,
     ];
 
     /// Whether it is an operation on another MCP server, without a broker.
     pub const fn is_proxied(self) -> bool {
         matches!(self, Self::Proxy | Self::List)
+    }
+
+    /// Whether it calls another MCP server.
+    pub(crate) const fn has_upstream(self) -> bool {
+        matches!(self, Self::Proxy | Self::List | Self::Reverse)
     }
 
     /// Name on the command line and in reports.
@@ -61,6 +69,7 @@ impl Operation {
             Self::Updates => "updates",
             Self::Proxy => "proxy",
             Self::List => "list",
+            Self::Reverse => "reverse",
         }
     }
 }
@@ -79,7 +88,7 @@ impl FromStr for Operation {
             .find(|operation| operation.word() == text)
             .ok_or_else(|| {
                 InvalidSetting(format!(
-                    "unknown operation '{text}'; valid: publish, receive, read, updates, proxy, list"
+                    "unknown operation '{text}'; valid: publish, receive, read, updates, proxy, list, reverse"
                 ))
             })
     }
@@ -217,6 +226,9 @@ impl Settings {
         }
         if self.workers == 0 {
             return wrong("invalid number of workers; use at least 1");
+        }
+        if self.endpoint.is_some() && self.operations.contains(&Operation::Reverse) {
+            return wrong("operation 'reverse' needs a gateway of its own; remove --endpoint");
         }
         if self.broker.is_none() && self.nagle.is_empty() {
             return wrong("missing --nagle; use on, off or both");
@@ -392,7 +404,11 @@ pub(crate) mod tests {
     #[test]
     fn invalid_settings_are_rejected() {
         assert_eq!(settings().check(), Ok(()));
-        let faults: [fn(&mut Settings); 10] = [
+        let faults: [fn(&mut Settings); 11] = [
+            |settings| {
+                settings.operations = vec![Operation::Reverse];
+                settings.endpoint = "http://127.0.0.1:1/mcp".parse().ok();
+            },
             |settings| settings.qos = vec![3],
             |settings| settings.concurrency = vec![0],
             |settings| settings.rounds = 0,

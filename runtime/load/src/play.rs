@@ -61,8 +61,16 @@ pub async fn run(settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Outco
         say(&report::broker_line(&broker.description));
         if settings.endpoint.is_none() {
             // Each cell uses another free port.
-            let config = gateway::config(settings, &broker.description.broker, "127.0.0.1:0")?;
-            tell_config(settings, &config, say)?;
+            let (address, listen) = (&broker.description.broker, "127.0.0.1:0");
+            let is_reverse = |cell: &Cell| cell.operation == Operation::Reverse;
+            if !cells.iter().all(is_reverse) {
+                let config = gateway::config(settings, address, listen)?;
+                tell_config(settings, "gateway.yaml", &config, say)?;
+            }
+            if cells.iter().any(is_reverse) {
+                let config = gateway::reverse_config(settings, address, listen, "bench")?;
+                tell_config(settings, "gateway-reverse.yaml", &config, say)?;
+            }
         }
         for cell in &cells {
             let done = play(settings, *cell, &broker.description, &mut progress).await?;
@@ -73,7 +81,7 @@ pub async fn run(settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Outco
     }
     if !proxied.is_empty() && settings.endpoint.is_none() {
         let config = gateway::proxy_config(settings, "127.0.0.1:0", "127.0.0.1:0");
-        tell_config(settings, &config, say)?;
+        tell_config(settings, "gateway.yaml", &config, say)?;
     }
     for cell in &proxied {
         let done = play(settings, *cell, &Description::none(), &mut progress).await?;
@@ -87,6 +95,7 @@ pub async fn run(settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Outco
 /// Shows and keeps the config of the gateway.
 fn tell_config(
     settings: &Settings,
+    name: &str,
     config: &str,
     say: &mut dyn FnMut(&str),
 ) -> Result<(), LoadError> {
@@ -94,7 +103,7 @@ fn tell_config(
         say(&format!("gateway:\n{}", config.trim_end()));
     }
     if let Some(folder) = &settings.output {
-        gateway::write(folder, config)?;
+        gateway::write(folder, name, config)?;
     }
     Ok(())
 }
@@ -129,11 +138,11 @@ async fn play(
         upstream: None,
     };
     progress.cell(&cell);
-    if !cell.operation.is_proxied() && cell.operation != Operation::Publish {
+    if !cell.operation.has_upstream() && cell.operation != Operation::Publish {
         retain(&context).await?;
     }
     let mut failed = Vec::new();
-    let mut players = start(&context, progress, &mut failed).await?;
+    let (mut players, upstream) = start(&context, progress, &mut failed).await?;
     let mut pace = Fine::new()?;
     for player in &mut players {
         progress.step(&player.report.name);
@@ -158,20 +167,24 @@ async fn play(
         player.target.stop().await;
         targets.push(player.report);
     }
+    if let Some(upstream) = upstream {
+        upstream.stop().await;
+    }
     Ok(CellReport::new(cell, broker.clone(), targets, failed))
 }
 
-/// Starts all targets of a cell. A peer that does not start is reported and omitted.
+/// Starts all targets of a cell, and the upstream that they call, if it is not one of them. A peer that does not
+/// start is reported and omitted.
 async fn start(
     context: &CellContext<'_>,
     progress: &Progress,
     failed: &mut Vec<(String, String)>,
-) -> Result<Vec<Player>, LoadError> {
+) -> Result<(Vec<Player>, Option<Target>), LoadError> {
     let CellContext { settings, cell, .. } = *context;
     let mut players = Vec::new();
     let mut context = context.clone();
     let mut upstream = None;
-    if cell.operation.is_proxied() {
+    if cell.operation.has_upstream() {
         progress.starting(UPSTREAM);
         let started = Target::upstream(&context).await?;
         context.upstream = started.authority();
@@ -187,10 +200,11 @@ async fn start(
             let floor = Target::floor(context).await?;
             players.push(Player::listening(floor, context).await?);
         }
-        return Ok(players);
+        return Ok((players, None));
     }
     players.push(Player::calling(ours, cell.concurrency, settings.rounds));
-    if let Some(upstream) = upstream {
+    let measured = upstream.take_if(|_| cell.operation.is_proxied());
+    if let Some(upstream) = measured {
         players.push(Player::calling(upstream, cell.concurrency, settings.rounds));
     } else if settings.floor {
         progress.starting(FLOOR);
@@ -208,7 +222,7 @@ async fn start(
             Err(error) => failed.push((peer.name.clone(), error.to_string())),
         }
     }
-    Ok(players)
+    Ok((players, upstream))
 }
 
 impl Player {

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::LoadError;
 use crate::caller::{Call, Caller, Endpoint};
 use crate::child::{Directory, Process, free_port};
+use crate::device::Devices;
 use crate::gateway::{self, TOOLKIT};
 use crate::message::{Check, Message, is_final};
 use crate::plan::{Cell, FLOOR, Nagle, OURS, Operation, Settings, UPSTREAM};
@@ -34,6 +35,11 @@ pub(crate) const TOPIC: &str = "bench/load/publish";
 pub(crate) const RETAINED: &str = "bench/load/retained";
 /// Prefix of the topics of updates; a number follows.
 pub(crate) const UPDATES: &str = "bench/load/updates/";
+
+/// Prefix of the topics of devices; the name of the target follows.
+const REVERSE: &str = "bench/reverse/";
+/// Time for an answer to a device while a target starts: a request that comes before its subscription is lost.
+const FIRST_ANSWER: Duration = Duration::from_millis(300);
 
 /// Role of a target in the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -82,6 +88,10 @@ impl Target {
             let directory = Directory::new()?;
             let listen = format!("127.0.0.1:{port}");
             let config = match &context.upstream {
+                Some(upstream) if context.cell.operation == Operation::Reverse => {
+                    let topic = format!("{REVERSE}{OURS}");
+                    gateway::reverse_config(settings, context.broker, upstream, &topic)?
+                }
                 Some(upstream) => gateway::proxy_config(settings, upstream, &listen),
                 None => gateway::config(settings, context.broker, &listen)?,
             };
@@ -102,11 +112,12 @@ impl Target {
             (Some(process), local(port), Some(began))
         };
         let version = context.version();
-        let endpoint = Endpoint::Http {
+        let http = Endpoint::Http {
             url,
             headers: Arc::default(),
             version: version.to_owned(),
         };
+        let endpoint = context.devices(OURS).unwrap_or(http);
         let placeholders = context.placeholders();
         let echo = format!("{TOOLKIT}__{TOOL}");
         let proxied = (context.cell.operation == Operation::Proxy).then_some(echo.as_str());
@@ -160,6 +171,7 @@ impl Target {
         let qos = context.cell.qos.unwrap_or_default().to_string();
         let topic = match context.cell.operation {
             Operation::Updates => format!("{UPDATES}+"),
+            Operation::Reverse => format!("{REVERSE}{FLOOR}"),
             _ => context.topic().to_owned(),
         };
         let mut command = vec![
@@ -183,6 +195,9 @@ impl Target {
         if let Some(trust) = &trust {
             command.extend(["--trust", trust]);
         }
+        if let Some(upstream) = &context.upstream {
+            command.extend(["--upstream", upstream]);
+        }
         // Without Nagle's algorithm immediate acknowledgements only cost CPU time.
         if context.nagle != Some(Nagle::Off) {
             command.push("--quickack");
@@ -191,11 +206,12 @@ impl Target {
         let command: Vec<String> = command.into_iter().map(str::to_owned).collect();
         let mut process = Process::start(&command, &BTreeMap::new(), directory, true)?;
         let url = printed_url(&mut process).await?;
-        let endpoint = Endpoint::Http {
+        let http = Endpoint::Http {
             url,
             headers: Arc::default(),
             version: MODERN.to_owned(),
         };
+        let endpoint = context.devices(FLOOR).unwrap_or(http);
         let spec = CallSpec {
             version: MODERN,
             tool: None,
@@ -231,8 +247,11 @@ impl Target {
     /// Starts a target from the targets file.
     pub(crate) async fn peer(peer: &Peer, context: &CellContext<'_>) -> Result<Self, LoadError> {
         let directory = Directory::new()?;
-        let placeholders = context
-            .placeholders()
+        let mut placeholders = context.placeholders();
+        if context.cell.operation == Operation::Reverse {
+            placeholders = placeholders.with("topic", format!("{REVERSE}{}", peer.name));
+        }
+        let placeholders = placeholders
             .with("port", free_port().await?.to_string())
             .with("directory", directory.path().display().to_string());
         for (name, text) in &peer.files {
@@ -240,7 +259,8 @@ impl Target {
         }
         let fill = |(name, value): (&String, &String)| (name.clone(), placeholders.fill(value));
         let environment = peer.environment.iter().map(fill).collect();
-        let speaks = peer.url.is_none();
+        let devices = context.devices(&peer.name);
+        let speaks = peer.url.is_none() && devices.is_none();
         let command = if speaks { &peer.stdio } else { &peer.start };
         let command: Vec<String> = command.iter().map(|part| placeholders.fill(part)).collect();
         let began = (!command.is_empty()).then(Instant::now);
@@ -248,7 +268,9 @@ impl Target {
         if began.is_some() {
             process = Some(Process::start(&command, &environment, directory, speaks)?);
         }
-        let endpoint = if let Some(url) = &peer.url {
+        let endpoint = if let Some(devices) = devices {
+            devices
+        } else if let Some(url) = &peer.url {
             Endpoint::Http {
                 url: placeholders.fill(url).parse()?,
                 headers: Arc::new(peer.headers.iter().map(fill).collect()),
@@ -282,7 +304,15 @@ impl Target {
     ) -> Result<Self, LoadError> {
         let started = Instant::now();
         let mut caller = Caller::new(&endpoint, &call);
-        while let Err(why) = caller.call().await {
+        let is_devices = matches!(endpoint, Endpoint::Devices(_));
+        let first = async |caller: &mut Caller| {
+            if !is_devices {
+                return caller.call().await;
+            }
+            let answered = timeout(FIRST_ANSWER, caller.call()).await;
+            answered.unwrap_or_else(|_| Err("no answer".to_owned()))
+        };
+        while let Err(why) = first(&mut caller).await {
             let ended = process.as_mut().is_some_and(Process::has_ended);
             // A running endpoint must respond to the first call.
             if ended || began.is_none() || is_final(&why) || started.elapsed() > START_TIMEOUT {
@@ -312,7 +342,7 @@ impl Target {
     pub(crate) fn authority(&self) -> Option<String> {
         match &self.endpoint {
             Endpoint::Http { url, .. } => Some(url.authority.clone()),
-            Endpoint::Stdio(_) => None,
+            Endpoint::Stdio(_) | Endpoint::Devices(_) => None,
         }
     }
 
@@ -362,6 +392,14 @@ async fn greeted(peer: &Peer, process: &mut Option<Process>) -> Result<Arc<Pipe>
 }
 
 impl CellContext<'_> {
+    /// The devices of a target, for `reverse`.
+    fn devices(&self, target: &str) -> Option<Endpoint> {
+        (self.cell.operation == Operation::Reverse).then(|| {
+            let topic = format!("{REVERSE}{target}");
+            Endpoint::Devices(Devices::new(self.broker, &topic, self.payload))
+        })
+    }
+
     const fn topic(&self) -> &'static str {
         match self.cell.operation {
             Operation::Publish => TOPIC,
@@ -371,7 +409,7 @@ impl CellContext<'_> {
 
     /// Protocol version of the calls of tidegate.
     const fn version(&self) -> &'static str {
-        if self.cell.operation.is_proxied() {
+        if self.cell.operation.has_upstream() {
             LEGACY
         } else {
             MODERN
@@ -415,7 +453,7 @@ impl CallSpec<'_> {
             Operation::Read | Operation::Updates => {
                 ("", json!({ "uri": "mqtt://{{topic}}" }), Some(RETAINED))
             }
-            Operation::Proxy => (
+            Operation::Proxy | Operation::Reverse => (
                 TOOL,
                 json!({ "text": "{{payload}}", "count": 1 }),
                 Some(context.payload),

@@ -110,6 +110,12 @@ impl Peer {
                 "invalid name; use letters, digits, '-', '_' and '.' (it is part of file names)",
             );
         }
+        if self.operation == Operation::Reverse {
+            return match (self.start.is_empty(), &self.url, self.stdio.is_empty()) {
+                (false, None, true) => Ok(()),
+                _ => wrong("operation 'reverse' requires 'start', and neither 'url' nor 'stdio'"),
+            };
+        }
         if self.url.is_some() != self.stdio.is_empty() {
             return wrong("set either 'url' or 'stdio'");
         }
@@ -279,6 +285,8 @@ targets:
             "{ name: a, stdio: [c], qos: [1], operation: read }",
             "{ name: a, stdio: [c], unknown: 0 }",
             "{ name: a, stdio: [c], operation: sing }",
+            "{ name: a, stdio: [c], operation: reverse }",
+            "{ name: a, operation: reverse }",
             "{ name: a, url: 'http://b/', headers: { c: \"d\\r\\ne\" } }",
         ] {
             let text = format!("targets: [ {fault} ]");

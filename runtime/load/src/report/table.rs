@@ -53,6 +53,8 @@ pub(crate) fn table(report: &CellReport) -> String {
     let who = match (cell.operation, cell.concurrency) {
         (Operation::Updates, 1) => "listener",
         (Operation::Updates, _) => "listeners",
+        (Operation::Reverse, 1) => "device",
+        (Operation::Reverse, _) => "devices",
         (_, 1) => "caller",
         _ => "callers",
     };
