@@ -241,6 +241,34 @@ mod tests {
         assert!(TcpStream::connect(address).is_err(), "the port is closed");
     }
 
+    /// CONNECT with a session that lasts for an hour, and no clean start.
+    const RESUME: &[u8] = &[
+        0x10, 19, 0, 4, b'M', b'Q', b'T', b'T', 5, 0, 0, 0, 5, 0x11, 0, 0, 14, 16, 0, 1, b't',
+    ];
+
+    /// The flags of CONNACK for a client that connects for the second time: 1 if its session is there.
+    fn session_present(sessions: bool) -> u8 {
+        let options = Options {
+            sessions,
+            ..on_a_free_port()
+        };
+        let broker = Broker::start(&options).expect("a free port");
+        let mut head = [0; 4];
+        for _ in 0..2 {
+            let mut client = TcpStream::connect(broker.local_addr()).expect("it listens");
+            client.write_all(RESUME).expect("written");
+            client.read_exact(&mut head).expect("CONNACK");
+            assert_eq!((head[0], head[3]), (0x20, 0), "accepted: {head:02x?}");
+        }
+        head[2]
+    }
+
+    #[test]
+    fn sessions_are_kept_if_asked_for() {
+        assert_eq!(session_present(true), 1);
+        assert_eq!(session_present(false), 0);
+    }
+
     #[test]
     fn a_port_in_use_is_reported() {
         let first = Broker::start(&on_a_free_port()).expect("a free port");
