@@ -73,7 +73,7 @@ impl Plant {
         let options: Options = serde_json::from_value(options).unwrap();
         let mut rig = Rig::new();
         let (mqtt, mcp) = (rig.edge(WINDOW), rig.edge(WINDOW));
-        rig.attach(MqttMcp::new(&options, routes(), mqtt, mcp));
+        rig.attach(MqttMcp::new(&options, routes(), mqtt, mcp, None));
         rig.worker.start();
         let mut plant = Self {
             rig,
