@@ -286,7 +286,12 @@ impl MqttMcp {
             now: cx.now(),
             keeps: false,
         };
-        let (mut envelope, read) = reader.read(request.message())?;
+        let mut message = request.message();
+        if request.expires.is_some() {
+            // A command must have an expiry; which one is set below.
+            message.data.expiry_interval = u32::MAX.into();
+        }
+        let (mut envelope, read) = reader.read(message)?;
         // A clock that was set back does not make it live longer than it was to.
         envelope.expires = request.expires.map(|it| {
             let whole = Duration::from_millis(it.saturating_sub(request.received));
