@@ -426,6 +426,54 @@ class Rumqttd(Peer):
         return [str(self.python()), "-m", "iotcore", "--config", str(self.folder / "rumqttd.toml")]
 
 
+class Rmqtt(Peer):
+    """`rmqttd` of crates.io. Its plugins, of which retained messages are one, are compiled in."""
+
+    name = "RMQTT"
+    source = "crates.io, `rmqttd`"
+    known = {"no_matching_subscribers": UNMATCHED, "taken_over": UNTOLD}
+    ready = r"MQTT Broker Listening on"
+
+    SETTINGS = """
+        [node]
+        id = 1
+        [rpc]
+        server_addr = "127.0.0.1:RPC"
+        [log]
+        to = "console"
+        level = "info"
+        [listener.tcp.external]
+        addr = "127.0.0.1:PORT"
+        allow_anonymous = true
+        max_packet_size = "2MB"
+        [plugins]
+        dir = "FOLDER"
+        default_startups = ["rmqtt-retainer", "rmqtt-shared-subscription"]
+    """
+
+    @classmethod
+    def program(cls) -> Path:
+        return INSTALLED / "rmqtt" / "bin" / "rmqttd"
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        return cls.program().exists()
+
+    @classmethod
+    def release(cls) -> str:
+        told = subprocess.run([cls.program(), "--version"], capture_output=True, text=True).stdout
+        return re.search(r"\d+\.\d+\.\d+", told).group(0)
+
+    def prepare(self) -> None:
+        settings = self.SETTINGS.replace("RPC", str(free_port())).replace("PORT", str(self.port))
+        (self.folder / "rmqtt.toml").write_text(settings.replace("FOLDER", str(self.folder)))
+        # It listens for HTTP at a fixed port otherwise.
+        (self.folder / "rmqtt-http-api.toml").write_text(f'http_laddr = "127.0.0.1:{free_port()}"\n')
+
+    def command(self) -> list[str]:
+        return [str(self.program()), "-f", str(self.folder / "rmqtt.toml")]
+
+
 class Ejabberd(Peer):
     name = "ejabberd mod_mqtt"
     short = "ejabberd"
@@ -585,4 +633,4 @@ def package(name: str, python: Path) -> str:
 
 
 #: In the order of the table.
-PEERS: list[type[Peer]] = [Embedded, Mosquitto, Ejabberd, Rumqttd, Rabbit, ActiveMq, Aedes, Amqtt]
+PEERS: list[type[Peer]] = [Embedded, Mosquitto, Ejabberd, Rumqttd, Rmqtt, Rabbit, ActiveMq, Aedes, Amqtt]
