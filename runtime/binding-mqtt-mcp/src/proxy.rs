@@ -1,6 +1,6 @@
 //! The binding: messages become requests, requests calls, and results answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use slab::Slab;
 use tidegate_engine::{
@@ -19,7 +19,7 @@ use crate::failure::{Failure, Reason};
 use crate::lanes::{Entry, Lanes, Limits};
 use crate::options::{Condition, Options};
 use crate::publication::{PUBLISH, Publication, Published};
-use crate::queue::{Id, OVERDUE, Queue, REOPEN, STORE};
+use crate::queue::{Due, Id, OVERDUE, Queue, REOPEN, STORE};
 use crate::rate::Rate;
 use crate::raw::discovery::{ASK, Discovery, TELL};
 use crate::raw::listen::{CONFIRM, END};
@@ -71,6 +71,8 @@ pub struct MqttMcp {
     /// The messages of requests that the shutdown has left in the queue: they are acknowledged once these are
     /// stored.
     pub(crate) left: BTreeMap<Id, Vec<Receipt>>,
+    /// What waited for the disk, and can be done now.
+    pub(crate) due: VecDeque<Due>,
     pub(crate) counts: Counts,
     /// The clock of commands of Azure `IoT` Operations.
     pub(crate) clock: Clock,
@@ -154,6 +156,7 @@ impl MqttMcp {
             extra: 0,
             has_left: false,
             left: BTreeMap::new(),
+            due: VecDeque::new(),
             counts: Counts::default(),
             clock: Clock::default(),
             progress: 0,
@@ -427,6 +430,7 @@ impl MqttMcp {
             let reason = "the next request that 'rate' lets begin";
             self.beginning = Some(cx.timer(wait, SUBSCRIPTION, BEGIN, reason));
         }
+        self.work_off(cx);
         self.forget_stored(cx);
         let is_done = self.exchanges.is_empty() && self.publications.is_empty();
         if cx.stopping() && is_done && self.left.is_empty() {

@@ -75,7 +75,13 @@ impl MqttMcp {
 
     /// Does what waited for the disk.
     fn on_stored(&mut self, cx: &mut Context<'_>, due: Vec<Due>) {
-        for due in due {
+        self.due.extend(due);
+        self.work_off(cx);
+    }
+
+    /// Does what is due; after a fault in one of them, the others.
+    pub(crate) fn work_off(&mut self, cx: &mut Context<'_>) {
+        while let Some(due) = self.due.pop_front() {
             match due {
                 Due::Acknowledge(id, index) => {
                     let is_crowded = self.lanes.is_crowded();
