@@ -25,7 +25,7 @@ pytest_plugins = ["guarded"]
 
 ROOT = Path(__file__).resolve().parents[3]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-TIDEGATE = Path(os.environ.get("TIDEGATE", TARGET / "debug" / "tidegate"))
+TIDEGATE = Path(os.environ.get("TIDEGATE", TARGET / "debug" / "tidegate")).resolve()
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 #: Timeout for expected events; reached only by failing tests.
 PATIENCE = 20.0
