@@ -245,6 +245,12 @@ pub(crate) fn reason(error: &hyper::Error) -> String {
         "the response is not HTTP/1.1".to_owned()
     } else {
         let source = std::error::Error::source(&error);
+        let io = source.and_then(|source| source.downcast_ref::<std::io::Error>());
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::UnexpectedEof) {
+            return "the server ended the TLS connection without close_notify; it may want a certificate of the gateway \
+                    (tls.certificate)"
+                .to_owned();
+        }
         source.map_or_else(|| error.to_string(), ToString::to_string)
     }
 }
