@@ -60,6 +60,6 @@ fuzz_target!(|body: &[u8]| {
     }
     let content_length = i64::try_from(body.len()).expect("a length");
     let (method, path, headers) = (Method::POST, "/mcp".into(), headers());
-    walk(HttpRequest { method, path, headers, content_length }, body);
+    walk(HttpRequest { method, path, headers, content_length, peer: None }, body);
     walk(LineBegin {}, body);
 });
