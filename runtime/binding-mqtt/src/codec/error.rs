@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::{PacketType, ReasonCode};
 
-/// A packet that cannot be decoded. Its connection must be closed.
+/// A packet that cannot be decoded. Its connection must be closed, unless the packet was passed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("{}: {fault}", packet.map_or("a packet", PacketType::word))]
 pub struct DecodeError {

@@ -12,12 +12,14 @@ use super::{Packet, PacketType, Parts, REMAINING_LENGTH_MAX, Version};
 
 /// Maximum size of a fixed header (2.1.1).
 const HEADER_MAX: usize = 5;
+/// Maximum size of the topic and the packet identifier of a PUBLISH (3.3.2).
+const FRONT_MAX: usize = 2 + u16::MAX as usize + 2;
 
 /// Decodes packets from the bytes of a connection.
 ///
 /// It buffers at most one incomplete packet, so at most the maximum packet size and the excess of
 /// one read. After an error the connection must be closed, because the start of the next packet is
-/// unknown.
+/// unknown, unless the packet was passed over ([`Self::pass_over`]).
 #[derive(Debug)]
 pub struct Decoder {
     version: Version,
@@ -114,7 +116,12 @@ impl Decoder {
                 if !self.has_identifier(&header) {
                     return Ok(None);
                 }
-                self.passed = self.identify(&header);
+                let front = self.parts.iter().flatten().skip(header.size);
+                let front: Vec<u8> = front
+                    .take(FRONT_MAX.min(header.remaining))
+                    .copied()
+                    .collect();
+                self.passed = identify(&front, header.flags);
                 if self.passed.is_some() {
                     self.skipped = size;
                     self.skip_rest();
@@ -132,23 +139,23 @@ impl Decoder {
         if self.len < size {
             return Ok(None);
         }
-        // Before it is taken from the buffer.
-        let may_pass = self.may_pass_over(&header);
-        let passed = may_pass.then(|| self.identify(&header)).flatten();
-        let rest = self.len - size;
         self.skip(header.size);
-        let body = self.body(&header);
-        let packet = body.and_then(|(head, payload)| {
-            decode(self.version, header.packet, header.flags, head, payload)
-        });
+        let may_pass = self.may_pass_over(&header);
+        let (packet, fields) = match self.body(&header) {
+            Ok((head, payload)) => {
+                let fields = may_pass.then(|| head.clone());
+                let (packet, flags) = (header.packet, header.flags);
+                (decode(self.version, packet, flags, head, payload), fields)
+            }
+            Err(fault) => {
+                let fields = may_pass.then(|| self.take_whole(header.remaining));
+                (Err(fault), fields)
+            }
+        };
         match packet {
             Ok(packet) => Ok(Some(packet)),
             Err(fault) => {
-                if passed.is_some() {
-                    self.skipped = self.len - rest;
-                    self.skip_rest();
-                    self.passed = passed;
-                }
+                self.passed = fields.and_then(|fields| identify(&fields, header.flags));
                 Err(DecodeError {
                     packet: Some(header.packet),
                     fault,
@@ -180,24 +187,6 @@ impl Decoder {
         };
         let needed = 4 + usize::from(u16::from_be_bytes([high, low]));
         needed > header.remaining || self.len >= at + needed
-    }
-
-    /// The PUBLISH behind this header, which is still in the buffer; `None` if it has no packet identifier.
-    fn identify(&self, header: &FixedHeader) -> Option<PassedOver> {
-        let at = header.size;
-        let length = usize::from(u16::from_be_bytes([self.peek(at)?, self.peek(at + 1)?]));
-        if length + 4 > header.remaining {
-            return None;
-        }
-        let end = at + 2 + length;
-        let packet_id = u16::from_be_bytes([self.peek(end)?, self.peek(end + 1)?]);
-        let bytes = self.parts.iter().flatten().skip(at + 2).take(length);
-        let topic: Vec<u8> = bytes.copied().collect();
-        (packet_id != 0).then(|| PassedOver {
-            packet_id,
-            qos: header.flags >> 1 & 0b11,
-            topic: String::from_utf8_lossy(&topic).into_owned().into(),
-        })
     }
 
     /// The fixed header of the next packet, once it is complete.
@@ -338,4 +327,16 @@ impl Decoder {
         }
         taken
     }
+}
+
+/// The PUBLISH that begins with these bytes behind its fixed header; `None` if it has no packet identifier.
+fn identify(bytes: &[u8], flags: u8) -> Option<PassedOver> {
+    let (length, bytes) = bytes.split_first_chunk::<2>()?;
+    let (topic, bytes) = bytes.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+    let packet_id = u16::from_be_bytes(*bytes.first_chunk::<2>()?);
+    (packet_id != 0).then(|| PassedOver {
+        packet_id,
+        qos: flags >> 1 & 0b11,
+        topic: String::from_utf8_lossy(topic).into_owned().into(),
+    })
 }
