@@ -300,6 +300,62 @@ fn joined(packet: Packet) -> Packet {
     }
 }
 
+/// What a decoder that passes messages over makes of these parts, until an error that ends the connection.
+fn passed_over(
+    version: Version,
+    limit: usize,
+    parts: &[&[u8]],
+) -> (Vec<Packet>, Vec<PassedOver>, bool) {
+    let mut decoder = Decoder::new(version, limit);
+    decoder.pass_over();
+    let (mut packets, mut passed) = (Vec::new(), Vec::new());
+    for part in parts {
+        decoder.push(Bytes::copy_from_slice(part));
+        loop {
+            match decoder.next() {
+                Ok(None) => break,
+                Ok(Some(packet)) => packets.push(packet),
+                Err(_) => match decoder.passed_over() {
+                    Some(it) => passed.push(it),
+                    None => return (packets, passed, true),
+                },
+            }
+        }
+    }
+    (packets, passed, false)
+}
+
+/// A PUBLISH with any flags and any body, or any bytes.
+fn frames() -> impl Strategy<Value = Vec<u8>> {
+    let publish = (0x30..0x40_u8, vec(any::<u8>(), 0..100)).prop_map(|(first, mut body)| {
+        if let Some(high) = body.first_mut() {
+            *high = 0;
+        }
+        if let Some(low) = body.get_mut(1) {
+            *low %= 12;
+        }
+        let length = u8::try_from(body.len()).expect("less than 100");
+        [&[first, length], &body[..]].concat()
+    });
+    let any_bytes = vec(any::<u8>(), 0..20);
+    vec(prop_oneof![8 => publish, 1 => any_bytes], 1..6).prop_map(|frames| frames.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn what_is_passed_over_does_not_depend_on_how_it_is_received(bytes in frames(), limit in 10..120_usize) {
+        for version in [Version::V5, Version::V311] {
+            let whole = passed_over(version, limit, &[&bytes]);
+            let pieces: Vec<&[u8]> = bytes.chunks(1).collect();
+            let pieces = passed_over(version, limit, &pieces);
+            prop_assert_eq!(&whole.1, &pieces.1);
+            prop_assert_eq!((whole.0.len(), whole.2), (pieces.0.len(), pieces.2));
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn what_is_written_is_read_however_it_is_parted(
