@@ -626,6 +626,39 @@ class ActiveMq(Peer):
         return ["java", "-cp", path, *folder, "org.apache.activemq.console.Main", "start", uri]
 
 
+class Redelivering(Peer):
+    """The tests' own broker (redelivering.py), which gives messages of a group to another member when a session ends."""
+
+    name = "redelivering.py"
+    source = "this repository"
+    versions = BOTH
+    ready = "the redelivering broker listens"
+    options: tuple[str, ...] = ()
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        return True
+
+    @classmethod
+    def release(cls) -> str:
+        return " ".join(cls.options)
+
+    def command(self) -> list[str]:
+        return [sys.executable, str(Path(__file__).with_name("redelivering.py")), str(self.port), *self.options]
+
+
+class RedeliveringEarly(Redelivering):
+    """It does so as soon as the connection is lost."""
+
+    options = ("--eager",)
+
+
+class RedeliveringMarked(Redelivering):
+    """It marks what was sent before with DUP."""
+
+    options = ("--dup",)
+
+
 def package(name: str, python: Path) -> str:
     """The version of a Python package."""
     program = f"import importlib.metadata; print(importlib.metadata.version('{name}'))"
@@ -634,3 +667,5 @@ def package(name: str, python: Path) -> str:
 
 #: In the order of the table.
 PEERS: list[type[Peer]] = [Embedded, Mosquitto, Ejabberd, Rumqttd, Rmqtt, Rabbit, ActiveMq, Aedes, Amqtt]
+#: Not in the table: brokers of the tests, for what none of the others does.
+OWN: list[type[Peer]] = [Redelivering, RedeliveringEarly, RedeliveringMarked]

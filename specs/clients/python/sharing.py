@@ -154,6 +154,12 @@ def varint(number: int) -> bytes:
 
 
 async def read_packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    kind, _, body = await read_flagged(reader)
+    return kind, body
+
+
+async def read_flagged(reader: asyncio.StreamReader) -> tuple[int, int, bytes]:
+    """A packet: its type, the flags of its first byte, and the rest."""
     first = (await reader.readexactly(1))[0]
     length = shift = 0
     while True:
@@ -161,7 +167,7 @@ async def read_packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
         length |= (byte & 0x7F) << shift
         shift += 7
         if byte < 0x80:
-            return first >> 4, await reader.readexactly(length)
+            return first >> 4, first & 0xF, await reader.readexactly(length)
 
 
 def properties(body: bytes, at: int) -> dict[int, bytes]:
