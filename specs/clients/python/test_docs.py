@@ -28,6 +28,7 @@ NOT_RUN = {
     "scripts/soak": "scripts/test runs a short one",
     "scripts/conformance": "scripts/test runs it",
     "scripts/brokers": "installs other brokers, and takes long",
+    ".venv/bin/python -B specs/clients/python/redelivery.py": "waits for the end of many sessions",
     "scripts/release": "CI runs it; a quarter of an hour",
     "scripts/bench-peers": "downloads other servers, and takes long",
     "cargo install --path runtime/command": "a release build",

@@ -64,3 +64,24 @@ def test_requests_of_machines_are_answered_while_links_and_gateways_end(fault, v
     assert tally.strikes >= 3, tally.counts()
     assert not tally.violations(), [tally.counts(), *tally.violations()[:20]]
     assert tally.outcomes["done"] > 150, tally.counts()
+
+
+@pytest.mark.parametrize("fault", ["group", "group-cut"])
+def test_a_request_of_qos_2_is_executed_by_one_gateway_of_a_group(fault):
+    """The broker gives what a member has not acknowledged to another one, when the connection is lost."""
+    tally = asyncio.run(reversing.run(members(fault, broker="redeliveringearly", qos=2)))
+    assert tally.strikes >= 5, tally.counts()
+    assert not tally.violations(), [tally.counts(), *tally.violations()[:20]]
+    assert tally.again == 0 and tally.outcomes["done"] > 250, tally.counts()
+
+
+@pytest.mark.parametrize("fault", ["group", "group-kill"])
+def test_another_gateway_of_a_group_answers_requests_of_qos_1(fault):
+    tally = asyncio.run(reversing.run(members(fault, broker="redelivering", expiry=0, pause=0.5)))
+    assert tally.strikes >= 5, tally.counts()
+    assert not tally.violations(), [tally.counts(), *tally.violations()[:20]]
+    assert tally.outcomes["done"] > 250, tally.counts()
+
+
+def members(fault: str, **options) -> reversing.Plan:
+    return reversing.Plan(500, fault, seed=7, every=(40, 80), devices=5, **options)

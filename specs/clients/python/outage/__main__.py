@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Iterable
 
+from peers import OWN, PEERS
+
 from outage import publishing, reversing, subscribing
 from outage.faults import KINDS
 from outage.plan import Plan, Progress
@@ -27,6 +29,8 @@ EXAMPLES = """examples:
   scripts/outage --sessions clean --versions 3.1.1    without sessions that outlive a connection, MQTT 3.1.1
   scripts/outage --reverse                            requests of machines for tools, while links and gateways end
   scripts/outage --reverse --faults queue group       of gateways with a queue
+  scripts/outage --reverse --faults group --broker redelivering --session-expiry 0
+                                                      in front of a broker that redelivers to the other member of a group
   TIDEGATE=target/debug/tidegate scripts/outage …     with an existing binary
 
 faults:
@@ -53,7 +57,14 @@ def parser() -> argparse.ArgumentParser:
     choices = {"runs": RUNS, "versions": VERSIONS, "sessions": SESSIONS}
     for name, values in choices.items():
         made.add_argument(f"--{name}", nargs="+", choices=list(values), default=list(values), help="all by default")
-    made.add_argument("--qos", nargs="+", type=int, choices=(1, 2), default=[1, 2], help="of publishes; subscribers use 1")
+    made.add_argument("--qos", nargs="+", type=int, choices=(1, 2), help="of publishes (1 and 2); with --reverse, of requests (1)")
+    brokers = [reversing.MOSQUITTO, *(it.__name__.lower() for it in (*PEERS, *OWN) if "5" in it.versions)]
+    group = made.add_argument_group("with --reverse")
+    group.add_argument(
+        "--broker", choices=dict.fromkeys(brokers), default=reversing.MOSQUITTO, help="one of peers.py, with MQTT 5 (%(default)s)"
+    )
+    group.add_argument("--session-expiry", type=int, default=300, help="of gateways in a group, in seconds (%(default)s)")
+    group.add_argument("--pause", type=float, default=0.0, help="before a gateway is started again, in seconds (%(default)s)")
     return made
 
 
@@ -63,17 +74,19 @@ def chosen(options: argparse.Namespace, faults: Iterable[str]) -> list[str]:
 
 
 def reverse_plans(options: argparse.Namespace) -> list[tuple[str, reversing.Plan]]:
+    group = {"broker": options.broker, "expiry": options.session_expiry, "pause": options.pause}
     return [
-        ("reverse", reversing.Plan(options.count, fault, version, options.seed))
+        ("reverse", reversing.Plan(options.count, fault, version, options.seed, qos=qos, **group))
         for fault in chosen(options, reversing.FAULTS)
         for version in reversing.FAULTS[fault].versions
-        if version in options.versions
+        if version in options.versions and (version == "5" or options.broker == reversing.MOSQUITTO)
+        for qos in options.qos or [1]
     ]
 
 
 def plans(options: argparse.Namespace) -> list[tuple[str, Plan]]:
     faults = chosen(options, KINDS)
-    combinations = itertools.product(options.runs, faults, options.versions, options.sessions, options.qos)
+    combinations = itertools.product(options.runs, faults, options.versions, options.sessions, options.qos or [1, 2])
     made = [
         (run, Plan(options.count, fault, qos if run == "publish" else 1, version, SESSIONS[sessions], options.seed))
         for run, fault, version, sessions, qos in combinations

@@ -1,11 +1,13 @@
-"""A mosquitto that can be ended and started again, with or without persistence."""
+"""Brokers: a mosquitto that can be ended and started again, with or without persistence, and others as they are."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from conftest import PATIENCE, Broker, wait_until
+from conftest import PATIENCE, Broker, Process, wait_until
+from peers import OWN, PEERS
+from tap import Tap
 
 #: It drops no message, however many wait for a subscriber.
 ROOMY = "max_queued_messages 0\nmax_inflight_messages 0\nmax_queued_bytes 0"
@@ -45,3 +47,54 @@ class MortalBroker(Broker):
         for it in list(self.lines):
             if match := expression.search(it):
                 yield match.group(1) == "1", match.group(2)
+
+    def subscribed(self, client: str) -> None:
+        """Waits until a client has subscribed."""
+        self.line(f"Sending SUBACK to {client}")
+
+    def answers(self, topic: str) -> Answers:
+        """Subscribes to the answers of a gateway."""
+        return Answers(self.port, topic)
+
+
+class OtherBroker:
+    """One of the brokers of peers.py, with MQTT 5."""
+
+    def __init__(self, name: str) -> None:
+        made = {peer.__name__.lower(): peer for peer in (*PEERS, *OWN)}
+        self._peer = made[name]("5")
+        # The link tells what is subscribed to, which not every broker logs.
+        self._link = Tap(self._peer.port)
+        self.port = self._link.port
+        self._subscribers = 0
+
+    def subscribed(self, client: str) -> None:
+        """Waits until a further client has subscribed."""
+        self._subscribers += 1
+        wait_until(f"the subscription of {client}", lambda: len(self._link.granted) >= self._subscribers)
+
+    def answers(self, topic: str) -> Answers:
+        return Answers(self._peer.port, topic)
+
+    def stop(self) -> None:
+        self._link.stop()
+        self._peer.stop()
+
+
+class Answers(Process):
+    """A mosquitto_sub whose subscription is acknowledged."""
+
+    def __init__(self, port: int, topic: str) -> None:
+        command = ["mosquitto_sub", "-V", "5", "-p", str(port), "-q", "1", "-D", "CONNECT", "receive-maximum", "65535"]
+        # `-d` tells of SUBACK, and it buffers its output otherwise.
+        super().__init__(["stdbuf", "-oL", *command, "-t", topic, "-d", "-F", "answer|%t|%p"])
+        self.line(r"Subscribed \(mid")
+        self._read_up_to = 0
+
+    def new(self) -> Iterator[tuple[str, str]]:
+        """The topic and payload of each message that has come since the last time."""
+        lines = self.lines[self._read_up_to :]
+        self._read_up_to += len(lines)
+        for line in lines:
+            if line.startswith("answer|"):
+                yield tuple(line.split("|", 2)[1:])

@@ -2,7 +2,8 @@
 
 Each request must get an answer or an explicit failure in time, and each device its answers in order. The tool runs at most once
 for each request, as the tool server counts, unless the gateway is killed and has no queue: then it does not know what it has
-executed. Of several gateways, each takes some requests of a device, so their answers have no order.
+executed. Of several gateways, each takes some requests of a device, so their answers have no order; and with QoS 1, a broker that
+redelivers may give one of them what another has executed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from conftest import TIDEGATE, Process
 from fault_proxy import FaultProxy
 
-from outage.broker import MortalBroker
+from outage.broker import Answers, MortalBroker, OtherBroker
 from outage.plan import Progress, silent
 from outage.publisher import Publisher
 from outage.tool_server import ToolServer
@@ -36,7 +37,7 @@ class Kind:
     deck: tuple[str, ...]
     queue: bool = False
     gateways: int = 1
-    #: Whether a tool may run twice for a request.
+    #: Whether a tool may run twice for a request, with any broker.
     again: bool = False
 
     @property
@@ -50,7 +51,10 @@ FAULTS = {
     "kill": Kind("gateway killed", ("gateway",), again=True),
     "queue": Kind("links cut, tool server and gateway with a queue killed", ("cut", "tools", "gateway"), queue=True),
     "group": Kind("one of two gateways with queues killed", ("gateway",), queue=True, gateways=2),
+    "group-cut": Kind("links of two gateways with queues cut, gateways killed", ("cut", "gateway"), queue=True, gateways=2),
+    "group-kill": Kind("one of two gateways without queues killed", ("gateway",), gateways=2, again=True),
 }
+MOSQUITTO = "mosquitto"
 #: Requests of a device that have no answer yet.
 WINDOW = 4
 #: Time for a request, in seconds: the gateway's `timeout` and `remember`, and some more.
@@ -68,13 +72,30 @@ class Plan:
     #: A fault is injected each time that a random number of requests between these was published.
     every: tuple[int, int] = (200, 400)
     devices: int = 20
+    broker: str = MOSQUITTO
+    #: QoS of the requests.
+    qos: int = 1
+    #: `sessionExpiry` of gateways in a group; mosquitto drops what a member has not acknowledged when its session ends.
+    expiry: int = 300
+    #: Seconds after which a gateway that was killed is started again.
+    pause: float = 0.0
 
     @property
     def kind(self) -> Kind:
         return FAULTS[self.fault]
 
+    @property
+    def again(self) -> bool:
+        """Whether a tool may run twice for a request.
+
+        A broker that redelivers to another member does so when the acknowledgement of QoS 1 was lost with its gateway.
+        """
+        redelivers = self.broker != MOSQUITTO and self.kind.gateways > 1
+        return self.kind.again or (redelivers and self.qos == 1)
+
     def __str__(self) -> str:
-        return f"{self.kind.words}, MQTT {self.version}, {self.devices} devices"
+        group = f", sessionExpiry {self.expiry}" if self.kind.gateways > 1 else ""
+        return f"{self.kind.words}, {self.broker}, MQTT {self.version}, QoS {self.qos}{group}, {self.devices} devices"
 
 
 @dataclass
@@ -107,13 +128,12 @@ class Tally:
 class Gateway(Process):
     """One of the gateways, by its number."""
 
-    def __init__(self, plan: Plan, broker: MortalBroker, port: int, tools: int, folder: str, number: int) -> None:
+    def __init__(self, plan: Plan, broker: MortalBroker | OtherBroker, port: int, tools: int, folder: str, number: int) -> None:
         name = "outage" if plan.kind.gateways == 1 else f"outage-{number}"
         client = f'clientId: {name}, version: "{plan.version}", reconnect: {{ min: 10, max: 200 }}'
         options = f"perDevice: 1, timeout: {TIMEOUT * 1000}, remember: {REMEMBER * 1000}"
         if plan.kind.gateways > 1:
-            # mosquitto drops what a member has not acknowledged when its session ends.
-            options = f"{options}, group: outage, sessionExpiry: 300"
+            options = f"{options}, group: outage, sessionExpiry: {plan.expiry}"
         if plan.kind.queue:
             options = f"{options}, queue: {{ path: {folder}/{name}.queue }}"
         with tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False) as file:
@@ -121,7 +141,7 @@ class Gateway(Process):
                 "name: outage\nbindings:\n  machines0:\n    type: mqtt_mcp\n    kind: proxy\n"
                 f"    options: {{ {options} }}\n"
                 "    exits: { mqtt: mqtt0, mcp: mcp0 }\n"
-                '    routes: [ { when: [ { topic: "devices/{device}/call" } ], with: { tool: echo, '
+                f'    routes: [ {{ when: [ {{ topic: "devices/{{device}}/call", qos: {plan.qos} }} ], ' 'with: { tool: echo, '
                 'arguments: { text: "{{ topic.device }}-{{ payload.id }}" }, answer: { topic: "devices/{device}/answer" } } } ]\n'
                 f"  mqtt0: {{ type: mqtt, kind: client, options: {{ {client} }}, exit: tcp0 }}\n"
                 f"  tcp0: {{ type: tcp, kind: client, options: {{ host: 127.0.0.1, port: {port} }} }}\n"
@@ -129,12 +149,14 @@ class Gateway(Process):
             )
         self.path = file.name
         super().__init__([str(TIDEGATE), "start", "--config", self.path])
-        broker.line(f"Sending SUBACK to {name}_subscription")
+        self._pause = plan.pause
+        broker.subscribed(f"{name}_subscription")
 
     def replace(self) -> None:
         """Kills it and starts another one."""
         self.child.kill()
         self.child.wait()
+        time.sleep(self._pause)
         self._start()
 
     def stop(self) -> int:
@@ -146,10 +168,9 @@ class Gateway(Process):
 class Devices:
     """What devices have asked, and were told."""
 
-    def __init__(self, tally: Tally, subscriber: Process) -> None:
+    def __init__(self, tally: Tally, answers: Answers) -> None:
         self._tally = tally
-        self._subscriber = subscriber
-        self._read = 0
+        self._answers = answers
         self._asked: dict[tuple[int, int], float] = {}
         self._last: Counter = Counter()
         self._answered: set[tuple[int, int]] = set()
@@ -166,10 +187,7 @@ class Devices:
 
     def read(self) -> None:
         """Takes the answers that have come."""
-        lines = self._subscriber.lines[self._read :]
-        self._read += len(lines)
-        for line in lines:
-            topic, _, _, payload = line.split("|", 3)
+        for topic, payload in self._answers.new():
             self._told(int(topic.split("/")[1]), json.loads(payload))
         late = [key for key, since in self._asked.items() if time.monotonic() > since + IN_TIME]
         for key in late:
@@ -201,19 +219,19 @@ async def run(plan: Plan, progress: Progress = silent) -> Tally:
         tools = await asyncio.to_thread(ToolServer, folder)
         try:
             async with stage(plan, tally, rng, tools, folder) as (broker, strike):
-                subscriber = await asyncio.to_thread(broker.subscriber, "devices/+/answer")
-                await ask(plan, tally, rng, Devices(tally, subscriber), broker, strike, progress)
-                await asyncio.to_thread(subscriber.stop)
+                answers = await asyncio.to_thread(broker.answers, "devices/+/answer")
+                await ask(plan, tally, rng, Devices(tally, answers), broker, strike, progress)
+                await asyncio.to_thread(answers.stop)
         finally:
             await asyncio.to_thread(tools.stop)
         tally.again = sum(count > 1 for count in tools.executed().values())
-    if tally.again and not plan.kind.again:
+    if tally.again and not plan.again:
         tally.faults.append(f"{tally.again} requests were executed more than once")
     return tally
 
 
 async def ask(plan, tally, rng, devices, broker, strike, progress) -> None:
-    publisher = Publisher(broker.port)
+    publisher = Publisher(broker.port, plan.version, plan.qos)
     next_strike = rng.randrange(*plan.every)
     numbers: Counter = Counter()
     while tally.published < plan.count or devices.waiting:
@@ -243,17 +261,27 @@ def deck(plan: Plan, rng: random.Random) -> Iterator[str]:
 @contextlib.asynccontextmanager
 async def stage(
     plan: Plan, tally: Tally, rng: random.Random, tools: ToolServer, folder: str
-) -> AsyncIterator[tuple[MortalBroker, object]]:
+) -> AsyncIterator[tuple[MortalBroker | OtherBroker, object]]:
     """A broker, the gateways, and what injects a fault."""
-    broker = await asyncio.to_thread(MortalBroker)
-    link = FaultProxy(("127.0.0.1", broker.port), rng)
-    to_tools = FaultProxy(("127.0.0.1", tools.port), rng)
-    faults = deck(plan, rng)
-    async with link, to_tools:
-        gateways = [
-            await asyncio.to_thread(Gateway, plan, broker, link.port, to_tools.port, folder, number)
-            for number in range(plan.kind.gateways)
-        ]
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def started(make, *arguments):
+            made = await asyncio.to_thread(make, *arguments)
+            stack.push_async_callback(asyncio.to_thread, made.stop)
+            return made
+
+        if plan.broker == MOSQUITTO:
+            broker = await started(MortalBroker)
+        else:
+            broker = await started(OtherBroker, plan.broker)
+        to_tools = await stack.enter_async_context(FaultProxy(("127.0.0.1", tools.port), rng))
+        # Each gateway has a link of its own.
+        links, gateways = [], []
+        for number in range(plan.kind.gateways):
+            link = await stack.enter_async_context(FaultProxy(("127.0.0.1", broker.port), rng))
+            links.append(link)
+            gateways.append(await started(Gateway, plan, broker, link.port, to_tools.port, folder, number))
+        faults = deck(plan, rng)
 
         async def strike() -> None:
             what = next(faults)
@@ -264,11 +292,6 @@ async def stage(
                 case "tools":
                     await asyncio.to_thread(tools.replace)
                 case _:
-                    rng.choice([link, to_tools]).cut_within()
+                    rng.choice([*links, to_tools]).cut_within()
 
-        try:
-            yield broker, strike
-        finally:
-            for gateway in gateways:
-                await asyncio.to_thread(gateway.stop)
-    await asyncio.to_thread(broker.stop)
+        yield broker, strike
