@@ -107,11 +107,14 @@ class Gateway:
         self.command = [*wrapper, binary, "start", "--config", path]
 
     def __enter__(self):
+        self.start()
+        self.connection = connect(self.port, self.process)
+        return self
+
+    def start(self):
         self.process = subprocess.Popen(
             self.command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
-        self.connection = connect(self.port, self.process)
-        return self
 
     def __exit__(self, *_):
         self.connection.close()

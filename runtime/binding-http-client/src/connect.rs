@@ -153,7 +153,8 @@ where
     C: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
 {
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(BUFFER).max_headers(256);
+    // hyper takes 100 headers, for which it has room on the stack; any other number is two allocations a response.
+    builder.max_buf_size(BUFFER);
     let (sender, connection) = builder
         .handshake(connection)
         .await

@@ -372,6 +372,11 @@ pub(crate) fn payload(result: &Json, structured: Option<Json>, text: &str) -> Ve
     json.to_string().into_bytes()
 }
 
+/// Whether an answer says when it is published.
+pub(crate) fn is_stamped(properties: &[MqttUserProperty]) -> bool {
+    properties.iter().any(|it| it.key == property::TIMESTAMP)
+}
+
 /// Fills in the timestamp of an answer, if it has one.
 pub(crate) fn stamp(
     properties: &mut Vec<MqttUserProperty>,

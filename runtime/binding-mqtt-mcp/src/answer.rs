@@ -2,6 +2,9 @@
 
 mod kept;
 
+use std::ops::Deref;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 use minijinja::Value;
@@ -14,20 +17,25 @@ use tidegate_streams::mqtt::{
 
 use crate::action::{ERROR, MessageOptions, RESULT};
 use crate::aio::{self, Clock};
+use crate::document::{push_name, push_text};
 use crate::failure::{Executed, Failure, Reason, Status};
 use crate::progress;
 use crate::raw::{final_property, response};
 use crate::request::Envelope;
-use crate::template::{Variables, from_json};
+use crate::template::from_json;
+use crate::variables::Variables;
 
 /// The member and the user property with the outcome.
 const STATUS: &str = "status";
 /// The content type of answers.
 const JSON: &str = "application/json";
 
-/// A message that answers a request.
+/// A message that answers a request. A copy shares it: one is published, and one is remembered.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Answer {
+pub(crate) struct Answer(Arc<AnswerMessage>);
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct AnswerMessage {
     topic: ByteString,
     qos: u8,
     retain: bool,
@@ -45,10 +53,38 @@ pub(crate) struct Answer {
     expires: bool,
 }
 
+impl From<AnswerMessage> for Answer {
+    fn from(message: AnswerMessage) -> Self {
+        Self(Arc::new(message))
+    }
+}
+
+impl Deref for Answer {
+    type Target = AnswerMessage;
+
+    fn deref(&self) -> &AnswerMessage {
+        &self.0
+    }
+}
+
+impl AnswerMessage {
+    fn again(&mut self, envelope: &Envelope, now: Time, remember: Duration) {
+        self.correlation.clone_from(&envelope.correlation);
+        self.trace.clone_from(&envelope.trace);
+        let own = self.expiry.map(|it| now + it);
+        let until = match (own, envelope.expires) {
+            (Some(own), Some(request)) => Some(own.min(request)),
+            (own, request) => own.or(request),
+        };
+        self.until = until.unwrap_or(now + remember);
+        self.expires = until.is_some();
+    }
+}
+
 impl Answer {
     /// A message that the broker retains.
-    pub(crate) const fn retained(topic: ByteString, qos: u8, payload: Bytes, until: Time) -> Self {
-        Self {
+    pub(crate) fn retained(topic: ByteString, qos: u8, payload: Bytes, until: Time) -> Self {
+        Self::from(AnswerMessage {
             topic,
             qos,
             retain: true,
@@ -59,13 +95,13 @@ impl Answer {
             expiry: None,
             until,
             expires: false,
-        }
+        })
     }
 
     /// An answer that keeps this number of bytes.
     #[cfg(test)]
     pub(crate) fn of_size(size: usize) -> Self {
-        Self {
+        Self::from(AnswerMessage {
             topic: ByteString::new(),
             qos: 1,
             retain: false,
@@ -76,10 +112,10 @@ impl Answer {
             expiry: None,
             until: Time::default(),
             expires: false,
-        }
+        })
     }
 
-    pub(crate) const fn topic(&self) -> &ByteString {
+    pub(crate) fn topic(&self) -> &ByteString {
         &self.topic
     }
 
@@ -94,20 +130,21 @@ impl Answer {
     /// The same answer, to the same request that came again: with the correlation, the trace and the expiry
     /// of the message in which it came.
     pub(crate) fn again(&mut self, envelope: &Envelope, now: Time, remember: Duration) {
-        self.correlation.clone_from(&envelope.correlation);
-        self.trace.clone_from(&envelope.trace);
-        let own = self.expiry.map(|it| now + it);
-        let until = match (own, envelope.expires) {
-            (Some(own), Some(request)) => Some(own.min(request)),
-            (own, request) => own.or(request),
-        };
-        self.until = until.unwrap_or(now + remember);
-        self.expires = until.is_some();
+        Arc::make_mut(&mut self.0).again(envelope, now, remember);
+    }
+
+    /// It is of no use any more at this time, or before.
+    pub(crate) fn ends_by(&mut self, until: Time) {
+        let message = Arc::make_mut(&mut self.0);
+        message.until = message.until.min(until);
     }
 
     /// Fills in what an answer says about the time at which it is published.
     pub(crate) fn stamp(&mut self, clock: &mut Clock, cx: &mut Context<'_>) {
-        aio::stamp(&mut self.properties, clock, cx);
+        if aio::is_stamped(&self.properties) {
+            let message = Arc::make_mut(&mut self.0);
+            aio::stamp(&mut message.properties, clock, cx);
+        }
     }
 
     /// Whether it is a message of progress, and not an answer.
@@ -168,12 +205,12 @@ pub(crate) struct Answers<'a> {
 
 impl Answers<'_> {
     /// The answer of a request that succeeded. `variables` are those of the request and of its results,
-    /// `result` is what the payload says without a template. `None` if there is no topic for it.
+    /// `result` is the JSON that the payload has without a template. `None` if there is no topic for it.
     pub(crate) fn done(
         &self,
         options: &MessageOptions,
         variables: &Variables,
-        result: Json,
+        result: &Bytes,
     ) -> Result<Option<Answer>, Failure> {
         let Some(topic) = self.topic(options)? else {
             return Ok(None);
@@ -182,8 +219,8 @@ impl Answers<'_> {
             Some(document) => document
                 .render(variables)
                 .map_err(|why| invalid("payload", &why))?,
-            None if self.envelope.command.is_some() => of_command(variables, &result),
-            None => self.plain(Status::Done.word(), [("result", result)]),
+            None if self.envelope.command.is_some() => of_command(variables, result),
+            None => self.plain(Status::Done.word(), None, Some(result)),
         };
         let (payload, properties) = match &self.envelope.command {
             Some(command) => {
@@ -197,7 +234,8 @@ impl Answers<'_> {
             }
             None => (payload, vec![property(STATUS, Status::Done.word())]),
         };
-        Ok(Some(self.message(options, topic, payload, properties)))
+        let message = self.message(options, topic, payload, properties);
+        Ok(Some(message.into()))
     }
 
     /// The answer of a request that failed. `result` is that of a tool that reported an error. `None` if
@@ -206,21 +244,16 @@ impl Answers<'_> {
         &self,
         options: &MessageOptions,
         failure: &Failure,
-        result: Option<Json>,
+        result: Option<&Bytes>,
     ) -> Option<Answer> {
         let topic = self.topic(options).ok().flatten()?;
-        let error = json!({
-            "reason": failure.reason.word(),
-            "message": failure.message,
-            "executed": failure.executed.word(),
-        });
         if let Some(rpc) = &self.envelope.rpc {
             let payload = response::failed(rpc, failure);
             return self.response(options, payload, Some(failure));
         }
         let rendered = options.payload.as_ref().and_then(|document| {
             let mut variables = self.envelope.variables.clone();
-            variables.insert(ERROR.to_owned(), error_variable(failure));
+            variables.insert(ByteString::from_static(ERROR), error_variable(failure));
             document.render(&variables).ok()
         });
         // A failure without its template is better than none.
@@ -229,9 +262,12 @@ impl Answers<'_> {
             if command.is_some() {
                 return Vec::new();
             }
-            let result = result.map(|result| ("result", result));
-            let members = [("error", error)].into_iter().chain(result);
-            self.plain(failure.status.word(), members)
+            let error = json!({
+                "reason": failure.reason.word(),
+                "message": failure.message,
+                "executed": failure.executed.word(),
+            });
+            self.plain(failure.status.word(), Some(error), result)
         });
         let mut properties = match command {
             Some(command) => {
@@ -244,7 +280,7 @@ impl Answers<'_> {
             properties.push(property("reason", failure.reason.word()));
             properties.push(property("executed", failure.executed.word()));
         }
-        Some(self.message(options, topic, payload, properties))
+        Some(self.message(options, topic, payload, properties).into())
     }
 
     /// A message about the progress of a request. `told` is what the tool said. `None` if it cannot be made.
@@ -257,7 +293,8 @@ impl Answers<'_> {
         let topic = self.topic(options).ok().flatten()?;
         let payload = if let Some(document) = &options.payload {
             let mut variables = variables.clone();
-            variables.insert(progress::VARIABLE.to_owned(), from_json(&told));
+            let name = ByteString::from_static(progress::VARIABLE);
+            variables.insert(name, from_json(&told));
             document.render(&variables).ok()?
         } else {
             let Json::Object(members) = told else {
@@ -272,7 +309,7 @@ impl Answers<'_> {
         // It is of use only now.
         message.until = message.until.min(self.now + progress::OF_USE);
         message.expires = true;
-        Some(message)
+        Some(message.into())
     }
 
     /// The JSON-RPC response to a request of a raw route. `None` if there is no topic for it.
@@ -286,13 +323,13 @@ impl Answers<'_> {
         let done = || vec![property("status", Status::Done.word())];
         let mut properties = failure.map_or_else(done, failure_properties);
         properties.push(final_property());
-        Some(self.message(options, topic, payload, properties))
+        Some(self.message(options, topic, payload, properties).into())
     }
 
     /// A JSON-RPC notification about a request of a raw route. `None` if there is no topic for it.
     pub(crate) fn notification(&self, options: &MessageOptions, payload: Bytes) -> Option<Answer> {
         let topic = self.topic(options).ok().flatten()?;
-        Some(self.message(options, topic, payload, Vec::new()))
+        Some(self.message(options, topic, payload, Vec::new()).into())
     }
 
     fn topic(&self, options: &MessageOptions) -> Result<Option<ByteString>, Failure> {
@@ -304,18 +341,28 @@ impl Answers<'_> {
         found.map(Some).ok_or_else(|| invalid("topic", why))
     }
 
-    fn plain(
-        &self,
-        status: &'static str,
-        members: impl IntoIterator<Item = (&'static str, Json)>,
-    ) -> Vec<u8> {
-        let mut object = self.members(status);
-        let members = members.into_iter();
-        object.extend(members.map(|(name, value)| (name.to_owned(), value)));
-        Json::Object(object).to_string().into_bytes()
+    /// A payload without a template.
+    fn plain(&self, status: &'static str, error: Option<Json>, result: Option<&Bytes>) -> Vec<u8> {
+        /// Bytes beside the result.
+        const AROUND: usize = 64;
+        let mut text = Vec::with_capacity(result.map_or(0, Bytes::len) + AROUND);
+        text.push(b'{');
+        if let Some(error) = error {
+            push_member(&mut text, "error", error.to_string().as_bytes());
+        }
+        if let Some(id) = &self.envelope.id {
+            push_member(&mut text, "id", id.to_string().as_bytes());
+        }
+        if let Some(result) = result {
+            push_member(&mut text, "result", result);
+        }
+        push_name(&mut text, STATUS);
+        push_text(&mut text, status);
+        text.push(b'}');
+        text
     }
 
-    /// The members of every payload without a template.
+    /// The members of a payload without a template, beside what it is about.
     fn members(&self, status: &'static str) -> Map<String, Json> {
         let mut object = Map::new();
         if let Some(id) = &self.envelope.id {
@@ -331,8 +378,8 @@ impl Answers<'_> {
         topic: ByteString,
         payload: impl Into<Bytes>,
         properties: Vec<MqttUserProperty>,
-    ) -> Answer {
-        let mut answer = Answer {
+    ) -> AnswerMessage {
+        let mut answer = AnswerMessage {
             topic,
             qos: u8::try_from(options.qos.map_or(1, Bounded::get)).unwrap_or(1),
             retain: options.retain.unwrap_or(false),
@@ -349,15 +396,23 @@ impl Answers<'_> {
     }
 }
 
+/// Appends a member with its comma.
+fn push_member(text: &mut Vec<u8>, name: &str, json: &[u8]) {
+    push_name(text, name);
+    text.extend_from_slice(json);
+    text.push(b',');
+}
+
 /// The payload of the answer to a command: the result of the only tool, or those of a plan by name.
-fn of_command(variables: &Variables, result: &Json) -> Vec<u8> {
+fn of_command(variables: &Variables, result: &Bytes) -> Vec<u8> {
     let Some(only) = variables.get(RESULT) else {
-        return result.to_string().into_bytes();
+        return result.to_vec();
     };
     let member = |name| only.get_attr(name).ok().filter(|it| !it.is_undefined());
     let structured = member("structured").and_then(|it| serde_json::to_value(it).ok());
     let text = member("text").map_or_else(String::new, |it| it.to_string());
-    aio::payload(result, structured, &text)
+    let result = serde_json::from_slice(result).unwrap_or_default();
+    aio::payload(&result, structured, &text)
 }
 
 /// What templates see of a failure.

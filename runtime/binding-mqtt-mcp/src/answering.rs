@@ -1,6 +1,9 @@
 //! What follows when the outcome of a request is known: its answer is made, remembered, counted and
 //! published.
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
 use bytestring::ByteString;
 use tidegate_engine::{Context, Duration, StreamId, Time};
 use tidegate_streams::{Frame, shown};
@@ -49,7 +52,7 @@ impl MqttMcp {
             remember: self.settings.remember,
         };
         let results = exchange.results(route);
-        match answers.done(&route.answer, exchange.variables(), results) {
+        match answers.done(&route.answer, exchange.variables(), &results) {
             Ok(answer) => self.answer(cx, index, answer, None),
             Err(failure) => self.fail(cx, index, &failure, None),
         }
@@ -61,7 +64,7 @@ impl MqttMcp {
         cx: &mut Context<'_>,
         index: usize,
         failure: &Failure,
-        result: Option<serde_json::Value>,
+        result: Option<&Bytes>,
     ) {
         let Some(exchange) = self.exchanges.get_mut(index) else {
             return;
@@ -498,8 +501,8 @@ fn withdraw(triggers: &mut Triggers, envelope: &Envelope) {
 fn about(envelope: &Envelope) -> RequestCompleted {
     let correlation = match (&envelope.correlation, &envelope.id) {
         (Some(data), _) => correlation_text(data),
-        (None, Some(id)) => id.to_string(),
-        (None, None) => String::new(),
+        (None, Some(id)) => id.to_string().into(),
+        (None, None) => Cow::default(),
     };
     RequestCompleted {
         topic: envelope.topic.clone(),

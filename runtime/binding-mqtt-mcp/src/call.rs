@@ -2,7 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
-use serde_json::{Map, Value as Json, json};
+use minijinja::Value;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value as Json};
 use tidegate_engine::{
     BindingId, CallContext, Context, OpenError, PendingData, StreamId, Time, Token,
 };
@@ -12,7 +14,6 @@ use tidegate_streams::{AbortEx, Data, DataFlags, EndEx, Frame, Pooled, ResetEx};
 
 use crate::document::{push_name, push_text};
 use crate::failure::{Executed, Failure, Reason, Status};
-use crate::template::from_json;
 
 /// A call that waits for its result.
 #[derive(Debug)]
@@ -20,41 +21,114 @@ pub(crate) struct Call {
     pub(crate) tool: ByteString,
     stream: StreamId,
     pending: PendingData,
-    result: BytesMut,
+    result: Received,
     max: usize,
     pub(crate) begun: Time,
     /// The context of the stream, for its event.
     pub(crate) context: CallContext,
 }
 
-/// The result of a tool.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ToolResult {
-    /// As the tool sent it.
-    pub(crate) json: Json,
-}
+/// The result of a tool: a JSON object, as the tool sent it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ToolResult(Bytes);
 
 impl ToolResult {
-    /// The texts of its content.
-    pub(crate) fn text(&self) -> String {
-        let content = self.json.get("content").and_then(Json::as_array);
-        let texts = content.into_iter().flatten().filter_map(|item| {
-            let is_text = item.get("type").and_then(Json::as_str) == Some("text");
-            item.get("text").and_then(Json::as_str).filter(|_| is_text)
+    /// `None` if it is not a JSON object.
+    fn read(text: Bytes) -> Option<Self> {
+        let is_object = text.trim_ascii_start().starts_with(b"{");
+        let is_json = std::str::from_utf8(&text).is_ok_and(|it| {
+            let read = serde_json::from_str::<IgnoredAny>(it);
+            read.is_ok()
         });
-        texts.collect::<Vec<_>>().join("\n")
+        (is_object && is_json).then_some(Self(text))
     }
 
-    /// What templates see of it. Without structured content, a text that is JSON stands for it.
-    pub(crate) fn variable(&self) -> minijinja::Value {
-        let text = self.text();
-        let structured = self.json.get("structuredContent").cloned();
-        let structured = structured.or_else(|| serde_json::from_str(&text).ok());
-        let mut variable = json!({ "content": self.json.get("content"), "text": text });
-        if let (Some(structured), Some(members)) = (structured, variable.as_object_mut()) {
-            members.insert("structured".to_owned(), structured);
+    /// As the tool sent it.
+    pub(crate) fn into_json(self) -> Bytes {
+        self.0
+    }
+
+    /// The same, of a result that is kept.
+    pub(crate) const fn json(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// The texts of its content.
+    pub(crate) fn text(&self) -> String {
+        let value = serde_json::from_slice::<Value>(&self.0);
+        value.map_or_else(|_| String::new(), |it| text_of(&member(&it, "content")))
+    }
+
+    /// What templates see of it. Without structured content, a text that is JSON stands for it. `None` if it has
+    /// values that templates cannot have, such as a number beyond all bounds.
+    pub(crate) fn variable(&self) -> Option<Value> {
+        let value = serde_json::from_slice::<Value>(&self.0).ok()?;
+        let content = member(&value, "content");
+        let text = text_of(&content);
+        let structured = value.get_attr("structuredContent").ok();
+        let structured = structured
+            .filter(|it| !it.is_undefined())
+            .or_else(|| serde_json::from_str(&text).ok());
+        let members = [("content", content), ("text", Value::from(text))];
+        let structured = structured.map(|it| ("structured", it));
+        Some(Value::from_pairs(members.into_iter().chain(structured)))
+    }
+}
+
+/// A member of an object; none if it is absent.
+fn member(value: &Value, name: &str) -> Value {
+    let found = value.get_attr(name).ok();
+    found
+        .filter(|it| !it.is_undefined())
+        .unwrap_or_else(|| Value::from(()))
+}
+
+/// The texts among the blocks of a content.
+fn text_of(content: &Value) -> String {
+    let blocks = content.try_iter().into_iter().flatten();
+    let texts = blocks.filter_map(|block| {
+        let is_text = member(&block, "type").as_str() == Some("text");
+        is_text.then(|| member(&block, "text"))
+    });
+    let mut all = String::new();
+    for (index, text) in texts.filter(|it| it.as_str().is_some()).enumerate() {
+        if index > 0 {
+            all.push('\n');
         }
-        from_json(variable)
+        all.push_str(text.as_str().unwrap_or_default());
+    }
+    all
+}
+
+/// The result as far as it has come. Most come as a whole, which is not copied.
+#[derive(Debug, Default)]
+struct Received {
+    first: Bytes,
+    /// All of it, from the second part on.
+    all: BytesMut,
+}
+
+impl Received {
+    fn add(&mut self, part: Bytes) {
+        if self.len() == 0 {
+            self.first = part;
+            return;
+        }
+        let first = std::mem::take(&mut self.first);
+        self.all.extend_from_slice(&first);
+        self.all.extend_from_slice(&part);
+    }
+
+    fn len(&self) -> usize {
+        self.first.len() + self.all.len()
+    }
+
+    fn into_bytes(self) -> Bytes {
+        if self.all.is_empty() {
+            self.first
+        } else {
+            self.all.freeze()
+        }
     }
 }
 
@@ -68,13 +142,16 @@ pub(crate) fn params(
     trace: &[MqttUserProperty],
     progress: bool,
 ) -> Bytes {
-    let mut text = Vec::new();
+    /// Bytes around the name and the arguments.
+    const AROUND: usize = 32;
+    let arguments = arguments.unwrap_or(b"{}");
+    let mut text = Vec::with_capacity(tool.len() + arguments.len() + AROUND);
     text.push(b'{');
     push_name(&mut text, "name");
     push_text(&mut text, tool);
     text.push(b',');
     push_name(&mut text, "arguments");
-    text.extend_from_slice(arguments.unwrap_or(b"{}"));
+    text.extend_from_slice(arguments);
     if progress || !trace.is_empty() {
         text.push(b',');
         push_name(&mut text, "_meta");
@@ -114,7 +191,7 @@ impl Call {
             tool,
             stream,
             pending,
-            result: BytesMut::new(),
+            result: Received::default(),
             max,
             begun: cx.now(),
             context,
@@ -130,7 +207,7 @@ impl Call {
         match frame {
             Frame::Data(data) => {
                 cx.acknowledge(self.stream, data.payload.len());
-                self.result.extend_from_slice(&data.payload);
+                self.result.add(data.payload);
                 (self.result.len() > self.max).then(|| {
                     self.cancel(cx);
                     let message = format!(
@@ -212,12 +289,11 @@ impl Call {
         if outcome == McpOutcome::InputRequired {
             return Err((self.asks(), None));
         }
-        let json = serde_json::from_slice::<Json>(&std::mem::take(&mut self.result));
-        let Some(json) = json.ok().filter(Json::is_object) else {
+        let text = std::mem::take(&mut self.result).into_bytes();
+        let Some(result) = ToolResult::read(text) else {
             let message = format!("The result of '{}' is not a JSON object.", self.tool);
             return Err((Failure::lost(message), None));
         };
-        let result = ToolResult { json };
         if outcome == McpOutcome::Error {
             return Err((Failure::of_tool(&result.text()), Some(result)));
         }

@@ -8,10 +8,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value as Json;
 
-use crate::template::{Failed, OUTPUT_MAX, Template, Variables};
+use crate::template::{Failed, OUTPUT_MAX, Template};
+use crate::variables::Variables;
 
 /// Deepest nesting of a document.
 const DEPTH_MAX: usize = 32;
+/// Bytes that are reserved for a rendered document: most have not more.
+const EXPECTED: usize = 256;
 
 /// A JSON document with templates.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +40,7 @@ impl Document {
 
     /// Renders JSON text.
     pub(crate) fn render(&self, variables: &Variables) -> Result<Vec<u8>, Failed> {
-        let mut output = Vec::new();
+        let mut output = Vec::with_capacity(EXPECTED);
         self.0.render(variables, &mut output)?;
         Ok(output)
     }
@@ -81,9 +84,7 @@ impl Node {
     fn render(&self, variables: &Variables, output: &mut Vec<u8>) -> Result<(), Failed> {
         match self {
             Self::Constant(text) => output.extend_from_slice(text.as_bytes()),
-            Self::Template(template) => {
-                output.extend_from_slice(&template.render_json(variables)?);
-            }
+            Self::Template(template) => template.render_json(variables, output)?,
             Self::List(items) => {
                 output.push(b'[');
                 for (index, item) in items.iter().enumerate() {
@@ -169,7 +170,6 @@ mod tests {
             ("drink", Value::from("flat \"white\"")),
             ("n", Value::from(7)),
         ];
-        let given = given.map(|(name, value)| (name.to_owned(), value));
         let rendered = Document::parse(document)?.render(&given.into())?;
         Ok(serde_json::from_slice(&rendered).expect("JSON"))
     }

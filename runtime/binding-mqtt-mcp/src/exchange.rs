@@ -2,20 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value as Json};
+use bytes::Bytes;
+use bytestring::ByteString;
+use minijinja::Value;
 use tidegate_engine::{BindingId, CallContext, Context, Duration, StreamId, TimerId, Token};
 use tidegate_streams::{Frame, Visible, shown};
 
 use crate::action::RESULT;
 use crate::annotated::Listing;
 use crate::call::{Call, Ended, ToolResult, params};
+use crate::document::push_name;
 use crate::failure::{Executed, Failure, Reason};
 use crate::progress::Reports;
 use crate::queue::Id;
 use crate::raw::call::RawCall;
 use crate::request::{Content, Envelope, Key, invalid};
 use crate::route::{Route, Step};
-use crate::template::Variables;
+use crate::variables::Variables;
 
 /// The kind of the timer of the first step; each step has one.
 pub(crate) const STEP: u32 = 16;
@@ -98,7 +101,7 @@ enum Started {
 /// A call that has ended, for its event.
 #[derive(Debug)]
 pub(crate) struct EndedCall {
-    pub(crate) name: Box<str>,
+    pub(crate) name: ByteString,
     pub(crate) call: Box<Call>,
     /// Why it failed.
     pub(crate) failure: Option<Failure>,
@@ -151,7 +154,7 @@ impl Exchange {
     pub(crate) fn calls_only(&self, route: &Route, tools: &BTreeSet<String>) -> bool {
         let tool = |step: &Step| step.tool.render(&self.variables);
         let mut steps = route.steps.iter();
-        steps.all(|step| tool(step).is_ok_and(|tool| tools.contains(&tool)))
+        steps.all(|step| tool(step).is_ok_and(|tool| tools.contains(&*tool)))
     }
 
     /// The variables of the request, and of the results so far.
@@ -248,7 +251,7 @@ impl Exchange {
             cx,
             caller.exit,
             caller.token,
-            tool.into(),
+            tool,
             params,
             context,
             caller.max_result,
@@ -347,10 +350,13 @@ impl Exchange {
             return None;
         };
         let name = step.name.clone();
+        let ended = ended.and_then(|result| Ok((variable_of(step, &result, &call)?, result)));
         match ended {
-            Ok(result) => {
+            Ok((variable, result)) => {
                 self.executed = Executed::Yes;
-                self.variables.insert(name.to_string(), result.variable());
+                if let Some(variable) = variable {
+                    self.variables.insert(name.clone(), variable);
+                }
                 progress.state = State::Done(result);
                 Some(EndedCall {
                     name,
@@ -395,25 +401,30 @@ impl Exchange {
         }
     }
 
-    /// The results of all steps, for an answer without a template: that of the only tool, or those of a
+    /// The results of all steps as JSON, for an answer without a template: that of the only tool, or those of a
     /// plan by name.
-    pub(crate) fn results(&self, route: &Route) -> Json {
-        let mut results = route
-            .steps
-            .iter()
-            .zip(&self.steps)
-            .filter_map(|(step, it)| {
-                let State::Done(result) = &it.state else {
-                    return None;
-                };
-                Some((step.name.to_string(), result.json.clone()))
-            });
+    pub(crate) fn results(&self, route: &Route) -> Bytes {
+        let steps = route.steps.iter().zip(&self.steps);
+        let mut results = steps.filter_map(|(step, it)| match &it.state {
+            State::Done(result) => Some((&*step.name, result.json())),
+            _ => None,
+        });
         if let [only] = &route.steps[..]
             && &*only.name == RESULT
         {
-            return results.next().map(|(_, json)| json).unwrap_or_default();
+            let result = results.next().map(|(_, json)| json.clone());
+            return result.unwrap_or(Bytes::from_static(b"null"));
         }
-        Json::Object(results.collect::<Map<String, Json>>())
+        let mut all = vec![b'{'];
+        for (index, (name, json)) in results.enumerate() {
+            if index > 0 {
+                all.push(b',');
+            }
+            push_name(&mut all, name);
+            all.extend_from_slice(json);
+        }
+        all.push(b'}');
+        all.into()
     }
 
     /// Gives up what still runs or waits. Returns the calls that were running, and the places of their
@@ -449,4 +460,23 @@ impl Progress {
 /// The kind of the timer of a step.
 fn kind(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(0) + STEP
+}
+
+/// What templates see of a result, if they refer to it.
+fn variable_of(
+    step: &Step,
+    result: &ToolResult,
+    call: &Call,
+) -> Result<Option<Value>, (Failure, Option<ToolResult>)> {
+    if !step.is_used {
+        return Ok(None);
+    }
+    let variable = result.variable();
+    variable.map(Some).ok_or_else(|| {
+        let message = format!(
+            "The result of '{}' has values that cannot be read.",
+            call.tool
+        );
+        (Failure::lost(message), None)
+    })
 }

@@ -5,25 +5,70 @@
 //! to it, so that one device cannot direct answers to another.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytestring::ByteString;
+use minijinja::Value;
+use minijinja::value::{Enumerator, Object};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
-use tidegate_streams::mqtt::topic::{TopicFilter, check_name, is_reserved};
+use tidegate_streams::mqtt::topic::{TopicFilter, check_name, is_reserved, levels};
 
 /// Longest name of a level, in bytes.
 const NAME_MAX: usize = 64;
+/// Bytes that are reserved for a topic: most have not more.
+const EXPECTED: usize = 64;
 
-/// The values of the named levels of a topic.
-pub(crate) type Values = BTreeMap<Box<str>, ByteString>;
+/// The values of the named levels of a topic, which templates see as `topic`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Values(Arc<Named>);
+
+/// They are few, so they are found one after the other.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Named(Vec<(ByteString, ByteString)>);
+
+impl Values {
+    pub(crate) fn get(&self, name: &str) -> Option<&ByteString> {
+        self.0.get(name)
+    }
+
+    /// What templates see of them.
+    pub(crate) fn variable(&self) -> Value {
+        Value::from_dyn_object(Arc::clone(&self.0))
+    }
+}
+
+impl FromIterator<(ByteString, ByteString)> for Values {
+    /// Names must differ.
+    fn from_iter<I: IntoIterator<Item = (ByteString, ByteString)>>(levels: I) -> Self {
+        Self(Arc::new(Named(levels.into_iter().collect())))
+    }
+}
+
+impl Named {
+    fn get(&self, name: &str) -> Option<&ByteString> {
+        let mut levels = self.0.iter();
+        levels.find_map(|(known, value)| (*known == name).then_some(value))
+    }
+}
+
+impl Object for Named {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.get(key.as_str()?).map(|it| Value::from(&**it))
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        let names = self.0.iter().map(|(name, _)| Value::from(&**name));
+        Enumerator::Values(names.collect())
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Level {
     /// A literal or a wildcard.
     Text(Box<str>),
     /// `{name}`
-    Named(Box<str>),
+    Named(ByteString),
 }
 
 /// The levels of a topic or filter with names.
@@ -60,11 +105,17 @@ impl Levels {
 
     /// The text with `of(name)` in place of each name.
     fn with<'a>(&'a self, of: impl Fn(&'a str) -> Option<&'a str>) -> Option<String> {
-        let levels = self.0.iter().map(|level| match level {
-            Level::Text(text) => Some(&**text),
-            Level::Named(name) => of(name),
-        });
-        Some(levels.collect::<Option<Vec<&str>>>()?.join("/"))
+        let mut text = String::with_capacity(EXPECTED);
+        for (index, level) in self.0.iter().enumerate() {
+            if index > 0 {
+                text.push('/');
+            }
+            text.push_str(match level {
+                Level::Text(text) => text,
+                Level::Named(name) => of(name)?,
+            });
+        }
+        Some(text)
     }
 
     fn text(&self) -> String {
@@ -134,7 +185,7 @@ impl RequestTopic {
         if !self.filter.matches(topic) {
             return None;
         }
-        let levels = self.levels.0.iter().zip(topic.split('/'));
+        let levels = self.levels.0.iter().zip(levels(topic));
         let values = levels.filter_map(|(level, value)| match level {
             Level::Named(name) => Some((name.clone(), topic.slice_ref(value))),
             Level::Text(_) => None,
@@ -290,7 +341,7 @@ mod tests {
         for value in ["", "a/b", "+", "#", "a\0"] {
             assert_eq!(of(value), None, "{value:?}");
         }
-        assert_eq!(topic.of(&Values::new()), None);
+        assert_eq!(topic.of(&Values::default()), None);
         let first = AnswerTopic::parse("{scope}/plan").expect("a topic");
         assert_eq!(first.of(&values(&[("scope", "$SYS")])), None);
     }
@@ -306,7 +357,7 @@ mod tests {
             let other = values(&[("device", value)]);
             assert!(!pattern.allows("devices/d2/answers/7", &other), "{value}");
         }
-        assert!(!pattern.allows("devices/d1/answers/7", &Values::new()));
+        assert!(!pattern.allows("devices/d1/answers/7", &Values::default()));
         let pattern = ReplyPattern::parse("{scope}/{group}/x").expect("a pattern");
         let shared = values(&[("scope", "$share"), ("group", "g")]);
         assert!(!pattern.allows("x", &shared), "no shared filter");
@@ -338,7 +389,7 @@ mod tests {
             if let Ok(pattern) = RequestTopic::parse(&text)
                 && let Some(values) = pattern.values(&topic.as_str().into())
             {
-                prop_assert_eq!(values.len(), pattern.names().count());
+                prop_assert_eq!(values.0.0.len(), pattern.names().count());
             }
             if let Ok(answer) = AnswerTopic::parse(&text) {
                 prop_assert!(answer.of(&values(&[("a", "x"), ("b", "y")])).is_none_or(|it| check_name(&it).is_ok()));

@@ -58,6 +58,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod triggers;
+mod variables;
 
 pub use action::With;
 pub use events::{RequestCompleted, StepCompleted};

@@ -12,7 +12,7 @@ use tidegate_streams::{BeginEx, Frame};
 
 use crate::action::With;
 use crate::aio::Clock;
-use crate::call::Call;
+use crate::call::{Call, ToolResult};
 use crate::events::{Counts, StepCompleted};
 use crate::exchange::{Caller, EndedCall, Exchange, GRACE, PROGRESS, Phase, STEP};
 use crate::failure::{Failure, Reason};
@@ -379,8 +379,8 @@ impl MqttMcp {
         cx.work_with(exchange.context.clone());
         match ended.failure.filter(|_| ended.is_fatal) {
             Some(failure) => {
-                let result = ended.result.map(|result| result.json);
-                self.fail(cx, index, &failure, result);
+                let result = ended.result.map(ToolResult::into_json);
+                self.fail(cx, index, &failure, result.as_ref());
             }
             None => self.advance(cx, index),
         }

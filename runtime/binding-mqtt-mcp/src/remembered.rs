@@ -331,7 +331,7 @@ mod tests {
     }
 
     fn key(device: &str, number: usize) -> Key {
-        Key::new(device, number.to_string().as_bytes())
+        Key::new(device.into(), number.to_string().into())
     }
 
     /// A request that was executed, with an answer of `size` bytes.

@@ -3,6 +3,7 @@
 //! Guarantee: an answer goes only to a topic that the config names or allows, and never to one whose
 //! messages are requests.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -24,7 +25,8 @@ use crate::levels::Values;
 use crate::raw::request::Rpc;
 use crate::route::{Route, Routes};
 use crate::subscription::Receipt;
-use crate::template::{Variables, from_json};
+use crate::template::from_json;
+use crate::variables::Variables;
 
 /// The guard of identities that come from topics.
 pub const GUARD: &str = "mqtt";
@@ -72,11 +74,15 @@ pub(crate) struct Envelope {
     pub(crate) message: Option<Box<MqttMessage>>,
 }
 
-/// What makes a request the same as another one.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key {
-    topic: ByteString,
+/// What makes a request the same as another one. A copy shares the texts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key(Arc<Asked>);
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Asked {
+    /// The first to be compared: it differs more often than the topic.
     correlation: Bytes,
+    topic: ByteString,
 }
 
 /// A hash of all that a request says.
@@ -108,24 +114,21 @@ impl Envelope {
 }
 
 impl Key {
-    /// Copies both: they may be parts of a large buffer.
-    pub(crate) fn new(topic: &str, correlation: &[u8]) -> Self {
-        Self {
-            topic: topic.into(),
-            correlation: Bytes::copy_from_slice(correlation),
-        }
+    /// Both must be copies: what a message has may be a part of a large buffer.
+    pub(crate) fn new(topic: ByteString, correlation: Bytes) -> Self {
+        Self(Arc::new(Asked { correlation, topic }))
     }
 
     pub(crate) fn size(&self) -> usize {
-        self.topic.len() + self.correlation.len()
+        self.0.topic.len() + self.0.correlation.len()
     }
 
     pub(crate) fn topic(&self) -> &str {
-        &self.topic
+        &self.0.topic
     }
 
     pub(crate) fn correlation(&self) -> &[u8] {
-        &self.correlation
+        &self.0.correlation
     }
 }
 
@@ -169,7 +172,7 @@ impl Reader<'_> {
             deadline: expires.map_or(timeout, |it| it.min(timeout)),
             device: found.device,
             identity: None,
-            variables: Variables::new(),
+            variables: Variables::default(),
             trigger: None,
             command: None,
             receipts: Vec::new(),
@@ -195,20 +198,22 @@ impl Reader<'_> {
         if let Some(rules) = &route.raw {
             return self.complete_raw(envelope, route, rules, data, payload);
         }
-        let json = match &envelope.command {
+        let value = match &envelope.command {
             // A command without arguments has no payload.
-            Some(_) if payload.is_empty() => Json::Null,
+            Some(_) if payload.is_empty() => Value::from(()),
             _ => self.parse(payload)?,
         };
         if data.response_topic.is_none()
-            && let Some(Json::String(topic)) = json.get("replyTopic")
+            && let Ok(topic) = value.get_attr("replyTopic")
+            && let Some(topic) = topic.as_str()
         {
             envelope.reply = self.reply(route, topic, &envelope.values)?;
         }
         if data.correlation.is_none()
-            && let Some(id @ (Json::String(_) | Json::Number(_))) = json.get("id")
+            && let Ok(id) = value.get_attr("id")
+            && (id.as_str().is_some() || id.is_number())
         {
-            envelope.id = Some(id.clone());
+            envelope.id = serde_json::to_value(id).ok();
         }
         check_correlation(data)?;
         let properties = route.properties.of(&data.properties);
@@ -219,8 +224,8 @@ impl Reader<'_> {
         if bytes > PROPERTIES_BYTES_MAX {
             return Err(too_large_properties());
         }
-        envelope.variables = variables(envelope, data, &properties, &json);
-        let size = bytes + size_of(&json);
+        envelope.variables = variables(envelope, data, &properties, value);
+        let size = bytes + size_of(payload);
         fingerprint(envelope, route, &properties, payload, size)
     }
 
@@ -249,7 +254,7 @@ impl Reader<'_> {
         Ok(Some(topic.into()))
     }
 
-    fn parse(&self, payload: &Bytes) -> Result<Json, Failure> {
+    fn parse(&self, payload: &Bytes) -> Result<Value, Failure> {
         if payload.len() > self.max_payload {
             let message = format!(
                 "The payload exceeds {} bytes (maxPayload); send a smaller one.",
@@ -279,7 +284,7 @@ pub(crate) fn fingerprint(
     };
     identify(envelope, route)?;
     Ok(Fingerprint {
-        key: correlation.map(|it| Key::new(&envelope.topic, &it)),
+        key: correlation.map(|it| Key::new(envelope.topic.clone(), it)),
         content: content(envelope, properties, payload),
         size,
     })
@@ -303,9 +308,9 @@ fn identify(envelope: &mut Envelope, route: &Route) -> Result<(), Failure> {
         );
         return Err(invalid("identity", &why));
     }
-    envelope.device = subject.clone().into();
+    envelope.device = subject.clone();
     envelope.identity = Some(Arc::new(Identity {
-        subject: subject.into(),
+        subject,
         guard: ByteString::from_static(GUARD),
         roles: identity
             .roles()
@@ -342,22 +347,23 @@ fn too_large_properties() -> Failure {
     Failure::rejected(Reason::TooLarge, message)
 }
 
-/// Bytes that a parsed value takes, roughly: a small value takes much more than its text.
-fn size_of(json: &Json) -> usize {
+/// Bytes that the value of a JSON text takes, roughly: a small value takes much more than its text.
+fn size_of(json: &[u8]) -> usize {
     /// Bytes of a value, and of its place in a list or an object.
     const VALUE: usize = 64;
-    VALUE
-        + match json {
-            Json::Null | Json::Bool(_) | Json::Number(_) => 0,
-            Json::String(text) => text.len(),
-            Json::Array(items) => items.iter().map(size_of).sum(),
-            Json::Object(members) => {
-                let members = members.iter();
-                members
-                    .map(|(name, it)| VALUE + name.len() + size_of(it))
-                    .sum()
-            }
+    let mut values = 1;
+    let mut is_text = false;
+    let mut is_escaped = false;
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => is_text = !is_text,
+            b',' | b':' | b'[' | b'{' if !is_text => values += 1,
+            _ => {}
         }
+    }
+    VALUE * values + json.len()
 }
 
 /// What templates see of a request.
@@ -365,35 +371,29 @@ pub(crate) fn variables(
     envelope: &Envelope,
     data: &MqttSubscribeData,
     properties: &BTreeMap<&str, &str>,
-    payload: &Json,
+    payload: Value,
 ) -> Variables {
-    let text = |text: &ByteString| Value::from(&**text);
-    let topic = envelope.values.iter();
-    let topic = topic.map(|(name, value)| (name.to_string(), text(value)));
     let properties = properties.iter();
     let properties = properties.map(|(key, it)| ((*key).to_owned(), Value::from(*it)));
     let correlation = match (&data.correlation, &envelope.id) {
-        (Some(data), _) => Value::from(correlation_text(data)),
+        (Some(data), _) => Value::from(&*correlation_text(data)),
         (None, Some(id)) => from_json(id),
         (None, None) => Value::from(()),
     };
-    let variables = [
-        ("payload", from_json(payload)),
-        ("topic", Value::from_pairs(topic)),
+    [
+        ("payload", payload),
+        ("topic", envelope.values.variable()),
         ("properties", Value::from_pairs(properties)),
         ("correlation", correlation),
-    ];
-    let variables = variables.into_iter();
-    variables
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    ]
+    .into()
 }
 
 /// Correlation Data as text: itself, or base64 if it is not plain text.
-pub(crate) fn correlation_text(data: &Bytes) -> String {
+pub(crate) fn correlation_text(data: &Bytes) -> Cow<'_, str> {
     match std::str::from_utf8(data) {
-        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
-        _ => STANDARD.encode(data),
+        Ok(text) if !text.chars().any(char::is_control) => text.into(),
+        _ => STANDARD.encode(data).into(),
     }
 }
 
@@ -403,9 +403,9 @@ fn correlation(envelope: &mut Envelope, route: &Route) -> Result<Option<Bytes>, 
         (Some(template), _, _) => {
             let text = template.0.render(&envelope.variables);
             let text = text.map_err(|why| invalid("correlation", &why))?;
-            let variable = ("correlation".to_owned(), Value::from(text.as_str()));
-            envelope.variables.extend([variable]);
-            Bytes::from(text)
+            let name = ByteString::from_static("correlation");
+            envelope.variables.insert(name, Value::from(&*text));
+            text.into_bytes()
         }
         (None, Some(data), _) => data.clone(),
         (None, None, Some(id)) => Bytes::from(id.to_string()),

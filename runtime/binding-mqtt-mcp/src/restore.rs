@@ -89,7 +89,7 @@ impl MqttMcp {
             };
             if outcome.until > now {
                 remembered = true;
-                let key = Key::new(&known.topic, &known.correlation.bytes());
+                let key = Key::new(known.topic.as_str().into(), known.correlation.bytes());
                 self.remembered.begin(key.clone(), content, 0);
                 self.remembered.answered(&key, outcome);
                 if known.evicted {

@@ -18,13 +18,15 @@ use crate::options::{Condition, Options};
 use crate::progress;
 use crate::properties::Properties;
 use crate::raw::rules::Rules;
-use crate::template::Template;
+use crate::template::{Template, first};
 
 /// A call of a tool that a route makes for a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Step {
     /// The variable that has its result.
-    pub(crate) name: Box<str>,
+    pub(crate) name: ByteString,
+    /// Whether a template refers to its result.
+    pub(crate) is_used: bool,
     pub(crate) tool: Template,
     pub(crate) arguments: Option<Document>,
     /// Whether the tool is called.
@@ -51,9 +53,10 @@ pub(crate) struct Trigger {
 }
 
 impl Step {
-    const fn named(name: Box<str>, tool: Template, arguments: Option<Document>) -> Self {
+    const fn named(name: ByteString, tool: Template, arguments: Option<Document>) -> Self {
         Self {
             name,
+            is_used: true,
             tool,
             arguments,
             when: None,
@@ -73,7 +76,7 @@ impl Step {
     ) -> Self {
         Self {
             progress,
-            ..Self::named(RESULT.into(), tool, arguments)
+            ..Self::named(ByteString::from_static(RESULT), tool, arguments)
         }
     }
 
@@ -122,7 +125,8 @@ pub(crate) struct Route {
 impl Route {
     fn new(route: ActionRoute<Condition, With>, options: &Options) -> Self {
         let with = route.with;
-        let properties = Properties::used_by(with.variables());
+        let variables = with.variables();
+        let properties = Properties::used_by(variables.iter().cloned());
         let (answer, mut failure) = (with.answer, with.failure);
         failure.topic = failure.topic.or_else(|| answer.topic.clone());
         failure.qos = failure.qos.or(answer.qos);
@@ -133,13 +137,19 @@ impl Route {
             Some(_) => with.idempotent,
             None => with.raw.is_none() && plan.all(|step| step.idempotent),
         };
-        let steps = match with.tool {
+        let mut steps = match with.tool {
             Some(tool) => {
                 let progress = with.progress.map(Into::into);
                 vec![Step::only(tool.0, with.arguments, progress)]
             }
             None => Step::of_plan(&with.plan),
         };
+        // The answer to a command is made of what templates see.
+        let is_command = with.protocol == Protocol::Aio;
+        for step in &mut steps {
+            let mut variables = variables.iter();
+            step.is_used = is_command || variables.any(|it| *first(it) == *step.name);
+        }
         let min_interval = with.min_interval;
         let trigger = with.r#if.map(|condition| Trigger {
             condition: condition.0,
@@ -148,7 +158,7 @@ impl Route {
             min_interval: min_interval.map(|it| Duration::from_millis(it.get())),
         });
         let timeout = Duration::from_millis(timeout.get());
-        let executor = (with.protocol == Protocol::Aio).then(|| aio::Executor {
+        let executor = is_command.then(|| aio::Executor {
             source: options.source(),
             timeout,
         });

@@ -69,17 +69,18 @@ impl Shares {
     }
 
     fn change(&mut self, device: &ByteString, change: impl FnOnce(&mut Share)) {
-        let mut share = self.devices.remove(device).unwrap_or_default();
-        self.by_requests
-            .remove(&(share.requests.len(), device.clone()));
-        self.by_bytes.remove(&(share.bytes, device.clone()));
-        change(&mut share);
+        let share = self.devices.entry(device.clone()).or_default();
+        let mut by_requests = (share.requests.len(), device.clone());
+        let mut by_bytes = (share.bytes, device.clone());
+        self.by_requests.remove(&by_requests);
+        self.by_bytes.remove(&by_bytes);
+        change(share);
         if share.requests.is_empty() {
+            self.devices.remove(device);
             return;
         }
-        self.by_requests
-            .insert((share.requests.len(), device.clone()));
-        self.by_bytes.insert((share.bytes, device.clone()));
-        self.devices.insert(device.clone(), share);
+        (by_requests.0, by_bytes.0) = (share.requests.len(), share.bytes);
+        self.by_requests.insert(by_requests);
+        self.by_bytes.insert(by_bytes);
     }
 }

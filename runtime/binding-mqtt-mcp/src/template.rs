@@ -4,13 +4,17 @@
 //! is bounded; a value that does not exist is an error, not an empty text; what is rendered as JSON is
 //! valid JSON.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::OnceLock;
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 
-use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
+use bytestring::ByteString;
+use minijinja::{AutoEscape, Environment, ErrorKind, Expression, UndefinedBehavior, Value};
 use serde::de::IgnoredAny;
 use tidegate_streams::Visible;
 use tidegate_streams::shown;
+
+use crate::levels::is_word;
+use crate::variables::Variables;
 
 /// Most bytes of a template's source.
 pub(crate) const SOURCE_MAX: usize = 65_536;
@@ -20,29 +24,46 @@ const FUEL: u64 = 50_000;
 pub(crate) const OUTPUT_MAX: usize = 262_144;
 /// Name of templates whose expressions are written as JSON.
 const JSON: &str = "json";
+/// Words that are no names of variables.
+const CONSTANTS: [&str; 6] = ["true", "false", "none", "True", "False", "None"];
 const TEXT: &str = "text";
 
-/// The variables of a rendering.
-pub(crate) type Variables = BTreeMap<String, Value>;
-
-/// A template of a text. One that is a single expression also yields a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A template of a text. One that is a single expression also yields a value. It is compiled once.
+#[derive(Debug, Clone)]
 pub(crate) struct Template {
-    source: Box<str>,
+    source: ByteString,
     form: Form,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum Form {
     /// No template at all.
     Literal,
     /// `{{ expression }}` alone.
-    Expression,
-    /// Text around expressions, as it is.
-    Text,
-    /// JSON around expressions, whose values are written as JSON.
-    Json,
+    Expression(Arc<Alone>),
+    /// Text around expressions, as it is: the environment has it by the name [`TEXT`].
+    Text(Arc<Environment<'static>>),
+    /// JSON around expressions, whose values are written as JSON: by the name [`JSON`].
+    Json(Arc<Environment<'static>>),
 }
+
+/// An expression that is the whole template.
+#[derive(Debug)]
+struct Alone {
+    expression: Expression<'static, 'static>,
+    /// The names of one that only names a variable or a member of it: they are looked up without the engine.
+    path: Vec<Box<str>>,
+}
+
+impl PartialEq for Template {
+    fn eq(&self, other: &Self) -> bool {
+        let forms = (&self.form, &other.form);
+        self.source == other.source
+            && std::mem::discriminant(forms.0) == std::mem::discriminant(forms.1)
+    }
+}
+
+impl Eq for Template {}
 
 /// Why a rendering failed. A sentence without its full stop.
 pub(crate) type Failed = String;
@@ -50,111 +71,117 @@ pub(crate) type Failed = String;
 impl Template {
     /// Parses a template of a text. The error is a sentence without its full stop.
     pub(crate) fn text(source: &str) -> Result<Self, String> {
-        Self::parse(source, Form::Text)
+        Self::parse(source, false)
     }
 
     /// Parses a template of a JSON document.
     pub(crate) fn json(source: &str) -> Result<Self, String> {
-        Self::parse(source, Form::Json)
+        Self::parse(source, true)
     }
 
-    fn parse(source: &str, form: Form) -> Result<Self, String> {
+    fn parse(source: &str, is_json: bool) -> Result<Self, String> {
         if source.len() > SOURCE_MAX {
             return Err(format!(
                 "the template is {} bytes long and at most {SOURCE_MAX} are allowed; shorten it",
                 source.len()
             ));
         }
-        let marked = ["{{", "{%", "{#"].iter().any(|mark| source.contains(mark));
-        let form = match form {
-            Form::Text if !marked => Form::Literal,
-            _ if expression(source).is_some_and(is_expression) => Form::Expression,
-            form => form,
+        let is_marked = ["{{", "{%", "{#"].iter().any(|mark| source.contains(mark));
+        let form = if !is_marked && !is_json {
+            Form::Literal
+        } else if let Some(expression) = expression(source) {
+            Form::Expression(Arc::new(expression))
+        } else {
+            let name = if is_json { JSON } else { TEXT };
+            let mut environment = environment().clone();
+            environment
+                .add_template_owned(name, source.to_owned())
+                .map_err(|error| format!("invalid template: {}", reason(&error)))?;
+            let environment = Arc::new(environment);
+            match name {
+                JSON => Form::Json(environment),
+                _ => Form::Text(environment),
+            }
         };
-        let template = Self {
+        Ok(Self {
             source: source.into(),
             form,
-        };
-        if matches!(form, Form::Text | Form::Json) {
-            template
-                .compile(environment())
-                .map_err(|error| format!("invalid template: {}", reason(&error)))?;
-        }
-        Ok(template)
+        })
     }
 
     /// The template, as written.
-    pub(crate) const fn source(&self) -> &str {
+    pub(crate) fn source(&self) -> &str {
         &self.source
     }
 
     /// Whether it always yields the same text.
     pub(crate) fn is_literal(&self) -> bool {
-        self.form == Form::Literal
+        matches!(self.form, Form::Literal)
     }
 
     /// The variables it refers to, with the members of those: `topic.robot`.
     pub(crate) fn variables(&self) -> BTreeSet<String> {
-        let environment = environment();
-        let found = match self.form {
-            Form::Literal => return BTreeSet::new(),
-            Form::Expression => expression(&self.source)
-                .and_then(|it| environment.compile_expression(it).ok())
-                .map(|it| it.undeclared_variables(true)),
-            Form::Text | Form::Json => self
-                .compile(environment)
-                .ok()
-                .map(|it| it.undeclared_variables(true)),
+        let found = match &self.form {
+            Form::Literal => BTreeSet::new(),
+            Form::Expression(alone) => alone
+                .expression
+                .undeclared_variables(true)
+                .into_iter()
+                .collect(),
+            Form::Text(environment) => undeclared(environment, TEXT),
+            Form::Json(environment) => undeclared(environment, JSON),
         };
+        let environment = environment();
         let globals: BTreeSet<&str> = environment.globals().map(|(name, _)| name).collect();
         let is_global = |name: &String| globals.contains(first(name));
-        let found = found.unwrap_or_default().into_iter();
+        let found = found.into_iter();
         found.filter(|name| !is_global(name)).collect()
     }
 
     /// Renders a text.
-    pub(crate) fn render(&self, variables: &Variables) -> Result<String, Failed> {
-        if self.form == Form::Literal {
-            return Ok(self.source.to_string());
+    pub(crate) fn render(&self, variables: &Variables) -> Result<ByteString, Failed> {
+        match &self.form {
+            Form::Literal => Ok(self.source.clone()),
+            Form::Expression(alone) => {
+                let text = self.value(alone, variables)?.to_string();
+                if text.len() > OUTPUT_MAX {
+                    return Err(too_long());
+                }
+                Ok(text.into())
+            }
+            Form::Text(environment) => self.text_of(environment, TEXT, variables),
+            Form::Json(environment) => self.text_of(environment, JSON, variables),
         }
-        let mut output = Bounded(Vec::new());
-        let environment = environment();
-        if self.form == Form::Expression {
-            let value = self.value(environment, variables)?;
-            std::io::Write::write_all(&mut output, value.to_string().as_bytes())
-                .map_err(|_| too_long())?;
-        } else {
-            self.render_to(environment, variables, &mut output)?;
-        }
-        String::from_utf8(output.0).map_err(|error| error.to_string())
     }
 
-    /// Renders a JSON document.
-    pub(crate) fn render_json(&self, variables: &Variables) -> Result<Vec<u8>, Failed> {
-        let mut output = Bounded(Vec::new());
-        let environment = environment();
-        match self.form {
-            Form::Expression => {
-                let value = self.value(environment, variables)?;
-                write_json(&mut output, &value)?;
-            }
-            Form::Literal | Form::Text => {
+    /// Appends the rendered JSON document. After an error, `output` has a part of it.
+    pub(crate) fn render_json(
+        &self,
+        variables: &Variables,
+        output: &mut Vec<u8>,
+    ) -> Result<(), Failed> {
+        let start = output.len();
+        let mut bounded = Bounded { output, start };
+        match &self.form {
+            Form::Expression(alone) => write_json(&mut bounded, &self.value(alone, variables)?),
+            Form::Literal | Form::Text(_) => {
                 let text = self.render(variables)?;
-                write_json(&mut output, &text)?;
+                write_json(&mut bounded, &*text)
             }
-            Form::Json => {
-                self.render_to(environment, variables, &mut output)?;
-                serde_json::from_slice::<IgnoredAny>(&output.0)
-                    .map_err(|error| format!("the template rendered invalid JSON: {error}"))?;
+            Form::Json(environment) => {
+                self.render_to(environment, JSON, variables, &mut bounded)?;
+                let rendered = output.get(start..).unwrap_or_default();
+                serde_json::from_slice::<IgnoredAny>(rendered)
+                    .map(|_| ())
+                    .map_err(|error| format!("the template rendered invalid JSON: {error}"))
             }
         }
-        Ok(output.0)
     }
 
     /// Whether the rendered value counts as true: an empty text, `false`, 0 and none do not.
     pub(crate) fn is_true(&self, variables: &Variables) -> Result<bool, Failed> {
-        if self.form == Form::Expression {
-            return Ok(self.value(environment(), variables)?.is_true());
+        if let Form::Expression(alone) = &self.form {
+            return Ok(self.value(alone, variables)?.is_true());
         }
         let text = self.render(variables)?;
         let text = text.trim();
@@ -162,42 +189,47 @@ impl Template {
     }
 
     /// The value of an expression; one that does not exist is an error.
-    fn value(
-        &self,
-        environment: &'static Environment<'static>,
-        variables: &Variables,
-    ) -> Result<Value, Failed> {
-        let source = expression(&self.source).unwrap_or_default();
-        let expression = compiled(environment, source);
-        let expression = expression.map_err(|error| reason(&error))?;
-        let value = expression.eval(Value::from_object(Members(variables.clone())));
+    fn value(&self, alone: &Alone, variables: &Variables) -> Result<Value, Failed> {
+        if let Some(value) = alone.look_up(variables) {
+            return Ok(value);
+        }
+        let value = alone.expression.eval(variables.context());
         let value = value.map_err(|error| self.failed(&error))?;
         if value.is_undefined() {
+            let source = between_braces(&self.source).unwrap_or_default();
             return Err(format!("'{}' is undefined", shown(source.trim())));
         }
         Ok(value)
     }
 
-    fn render_to(
+    fn text_of(
         &self,
-        environment: &'static Environment<'static>,
+        environment: &Environment<'static>,
+        name: &str,
         variables: &Variables,
-        output: &mut Bounded,
-    ) -> Result<(), Failed> {
-        let template = self.compile(environment).map_err(|error| reason(&error))?;
-        let context = Value::from_object(Members(variables.clone()));
-        template
-            .render_captured_to(context, output)
-            .map(|_| ())
-            .map_err(|error| self.failed(&error))
+    ) -> Result<ByteString, Failed> {
+        let mut output = Vec::new();
+        let mut bounded = Bounded {
+            output: &mut output,
+            start: 0,
+        };
+        self.render_to(environment, name, variables, &mut bounded)?;
+        let text = String::from_utf8(output).map_err(|error| error.to_string())?;
+        Ok(text.into())
     }
 
-    fn compile<'a>(
-        &'a self,
-        environment: &'a Environment<'a>,
-    ) -> Result<minijinja::Template<'a, 'a>, minijinja::Error> {
-        let name = if self.form == Form::Json { JSON } else { TEXT };
-        environment.template_from_named_str(name, &self.source)
+    fn render_to(
+        &self,
+        environment: &Environment<'static>,
+        name: &str,
+        variables: &Variables,
+        output: &mut Bounded<'_>,
+    ) -> Result<(), Failed> {
+        let template = environment.get_template(name);
+        template
+            .and_then(|it| it.render_captured_to(variables.context(), output))
+            .map(|_| ())
+            .map_err(|error| self.failed(&error))
     }
 
     fn failed(&self, error: &minijinja::Error) -> Failed {
@@ -217,21 +249,12 @@ pub(crate) fn from_json(json: impl serde::Serialize) -> Value {
     Value::from(minijinja::value::Serde(json))
 }
 
-/// The variables as an object, whose members need not be copied.
-#[derive(Debug)]
-struct Members(Variables);
-
-impl minijinja::value::Object for Members {
-    fn get_value(self: &std::sync::Arc<Self>, key: &Value) -> Option<Value> {
-        self.0.get(key.as_str()?).cloned()
-    }
-}
-
-fn compiled<'a>(
-    environment: &'a Environment<'a>,
-    source: &'a str,
-) -> Result<minijinja::Expression<'a, 'a>, minijinja::Error> {
-    environment.compile_expression(source)
+/// The variables that a template refers to, with the members of those.
+fn undeclared(environment: &Environment<'static>, name: &str) -> BTreeSet<String> {
+    let template = environment.get_template(name).into_iter();
+    template
+        .flat_map(|it| it.undeclared_variables(true))
+        .collect()
 }
 
 /// The name in front of the first dot.
@@ -245,16 +268,46 @@ pub(crate) fn is_global(name: &str) -> bool {
 }
 
 /// What is between the braces of a text that begins and ends with double braces.
-fn expression(source: &str) -> Option<&str> {
+fn between_braces(source: &str) -> Option<&str> {
     let inner = source.trim().strip_prefix("{{")?.strip_suffix("}}")?;
     Some(inner.trim_matches('-'))
 }
 
-fn is_expression(source: &str) -> bool {
-    environment().compile_expression(source).is_ok()
+/// The only expression of a text.
+fn expression(source: &str) -> Option<Alone> {
+    let source = between_braces(source)?;
+    let expression = environment()
+        .compile_expression_owned(source.to_owned())
+        .ok()?;
+    let path = path(source.trim());
+    Some(Alone { expression, path })
 }
 
-fn write_json(output: &mut Bounded, value: &impl serde::Serialize) -> Result<(), Failed> {
+/// The names in an expression such as `payload.order.drink`; none if it is another one.
+fn path(expression: &str) -> Vec<Box<str>> {
+    let names = expression.split('.').map(|name| {
+        let is_name = is_word(name) && !CONSTANTS.contains(&name);
+        is_name.then(|| Box::from(name))
+    });
+    names.collect::<Option<_>>().unwrap_or_default()
+}
+
+impl Alone {
+    /// The value that a path names. `None` if there is none, or it is not a path: the engine knows why.
+    fn look_up(&self, variables: &Variables) -> Option<Value> {
+        let (first, members) = self.path.split_first()?;
+        let mut value = variables.get(first)?.clone();
+        for name in members {
+            value = value.get_attr(name).ok()?;
+        }
+        (!value.is_undefined()).then_some(value)
+    }
+}
+
+fn write_json(
+    output: &mut Bounded<'_>,
+    value: &(impl serde::Serialize + ?Sized),
+) -> Result<(), Failed> {
     serde_json::to_writer(output, value).map_err(|error| {
         if error.is_io() {
             too_long()
@@ -293,14 +346,18 @@ fn environment() -> &'static Environment<'static> {
 }
 
 /// Takes at most [`OUTPUT_MAX`] bytes.
-struct Bounded(Vec<u8>);
+struct Bounded<'a> {
+    output: &'a mut Vec<u8>,
+    /// What was in the output before.
+    start: usize,
+}
 
-impl std::io::Write for Bounded {
+impl std::io::Write for Bounded<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.0.len() + bytes.len() > OUTPUT_MAX {
+        if self.output.len() - self.start + bytes.len() > OUTPUT_MAX {
             return Err(std::io::ErrorKind::FileTooLarge.into());
         }
-        self.0.extend_from_slice(bytes);
+        self.output.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -310,148 +367,4 @@ impl std::io::Write for Bounded {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn variables(json: serde_json::Value) -> Variables {
-        let serde_json::Value::Object(members) = json else {
-            panic!("an object")
-        };
-        let members = members.into_iter();
-        members
-            .map(|(name, value)| (name, from_json(value)))
-            .collect()
-    }
-
-    fn json(source: &str, given: serde_json::Value) -> Result<String, String> {
-        let template = Template::json(source).expect(source);
-        let rendered = template.render_json(&variables(given))?;
-        Ok(String::from_utf8(rendered).expect("JSON"))
-    }
-
-    #[test]
-    fn an_expression_keeps_its_type() {
-        let given =
-            serde_json::json!({ "payload": { "n": 7, "list": [1, "a"], "o": { "k": null } } });
-        for (source, expected) in [
-            ("{{ payload.n }}", "7"),
-            ("{{ payload.list }}", r#"[1,"a"]"#),
-            (" {{ payload.o }} ", r#"{"k":null}"#),
-            ("{{ payload.n > 3 }}", "true"),
-            ("{{ {'a': {'b': payload.n}} }}", r#"{"a":{"b":7}}"#),
-        ] {
-            assert_eq!(
-                json(source, given.clone()).as_deref(),
-                Ok(expected),
-                "{source}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_value_cannot_leave_its_place_in_json() {
-        let given = serde_json::json!({ "name": "a\", \"admin\": true, \"x\": \"" });
-        let rendered = json(r#"{"name": {{ name }}}"#, given.clone()).expect("JSON");
-        let value: serde_json::Value = serde_json::from_str(&rendered).expect("JSON");
-        assert_eq!(value, serde_json::json!({ "name": given["name"] }));
-        let error = json(r#"{"name": "{{ name }}"}"#, given).expect_err("quoted twice");
-        assert!(error.contains("invalid JSON"), "{error}");
-    }
-
-    #[test]
-    fn what_does_not_exist_is_an_error() {
-        for source in [
-            "{{ missing }}",
-            "{{ payload.missing }}",
-            "{{ payload.a.b }}",
-        ] {
-            let template = Template::text(source).expect(source);
-            let given = variables(serde_json::json!({ "payload": {} }));
-            assert!(template.render(&given).is_err(), "{source}");
-            assert!(template.render_json(&given).is_err(), "{source}");
-        }
-        let defined = Template::text("{{ payload is defined and missing is not defined }}");
-        let given = variables(serde_json::json!({ "payload": {} }));
-        let rendered = defined.expect("valid").render_json(&given);
-        assert_eq!(rendered, Ok(b"true".to_vec()));
-    }
-
-    #[test]
-    fn what_counts_as_true() {
-        let given = variables(serde_json::json!({ "level": 7, "name": "", "list": [] }));
-        for (source, expected) in [
-            ("{{ level < 10 }}", true),
-            ("{{ level > 10 }}", false),
-            ("{{ name }}", false),
-            ("{{ list }}", false),
-            ("{% if level > 10 %}yes{% endif %}", false),
-            ("{% if level < 10 %}yes{% endif %}", true),
-            (" {{ level > 10 }} {# a comment #}", false),
-            ("true", true),
-        ] {
-            let template = Template::text(source).expect(source);
-            assert_eq!(template.is_true(&given), Ok(expected), "{source}");
-        }
-        assert!(
-            Template::text("{{ no }}")
-                .expect("valid")
-                .is_true(&given)
-                .is_err()
-        );
-    }
-
-    #[test]
-    fn a_template_that_loops_or_grows_fails() {
-        for source in [
-            "{% for i in range(9999) %}{% for j in range(9999) %}x{% endfor %}{% endfor %}",
-            "{% for i in range(9999) %}{{ text }}{% endfor %}",
-            "{{ text * 100000 }}",
-            "{{ range(99999) | list | join('xxxxxxxx') }}",
-        ] {
-            let template = Template::text(source).expect(source);
-            let given = variables(serde_json::json!({ "text": "x".repeat(100) }));
-            assert!(template.render(&given).is_err(), "{source}");
-        }
-    }
-
-    #[test]
-    fn a_payload_is_never_a_template() {
-        let given = variables(serde_json::json!({ "payload": "{{ secret }}", "secret": "x" }));
-        let template = Template::text("{{ payload }}").expect("valid");
-        assert_eq!(template.render(&given).as_deref(), Ok("{{ secret }}"));
-    }
-
-    #[test]
-    fn the_variables_of_a_template_are_known() {
-        let of = |source| {
-            let found = Template::text(source).expect(source).variables();
-            found.into_iter().collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!(of("plain"), "");
-        assert_eq!(of("{{ topic.robot }}"), "topic.robot");
-        assert_eq!(
-            of("a {{ payload.x.y }} {% for i in range(3) %}{{ i }}{{ b }}{% endfor %}"),
-            "b payload.x.y"
-        );
-    }
-
-    #[test]
-    fn errors_of_the_author_are_found_at_once() {
-        for source in ["{{ a", "{% if %}", "{{ a }} {{ | }}"] {
-            assert!(Template::text(source).is_err(), "{source}");
-        }
-        assert!(Template::text(&"x".repeat(SOURCE_MAX + 1)).is_err());
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_source_is_parsed_or_refused(source in "[{}%#a-z .'\"|()0-9*-]{0,60}") {
-            if let Ok(template) = Template::json(&source) {
-                let _ = template.variables();
-                if let Ok(rendered) = template.render_json(&Variables::new()) {
-                    proptest::prop_assert!(serde_json::from_slice::<serde_json::Value>(&rendered).is_ok());
-                }
-            }
-        }
-    }
-}
+mod tests;

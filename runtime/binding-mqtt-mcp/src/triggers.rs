@@ -10,7 +10,7 @@ use crate::action::Edge;
 use crate::failure::Failure;
 use crate::request::invalid;
 use crate::route::Trigger;
-use crate::template::Variables;
+use crate::variables::Variables;
 
 /// Most topics whose state is known, of all routes. For a further one, the oldest is forgotten: its next
 /// message that meets the condition counts as the first one.
@@ -124,7 +124,7 @@ mod tests {
         let mut triggers = Triggers::default();
         let levels = levels.iter().zip(0..);
         let requests = levels.filter(|(level, index)| {
-            let variables = [("level".to_owned(), Value::from(**level))].into();
+            let variables = [("level", Value::from(**level))].into();
             let now = Time::START + Duration::from_millis(100 * index);
             let found = triggers.is_request(0, trigger, &"d".into(), &variables, now);
             found.expect("a level").is_some()
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_request_that_was_not_executed_is_asked_for_again() {
         let mut triggers = Triggers::default();
-        let low = [("level".to_owned(), Value::from(1))].into();
+        let low = [("level", Value::from(1))].into();
         for trigger in [
             trigger(Edge::Rising, None, None),
             trigger(Edge::Every, None, Some(1_000)),
@@ -202,7 +202,7 @@ mod tests {
     fn the_number_of_topics_is_limited() {
         let mut triggers = Triggers::default();
         let trigger = trigger(Edge::Rising, None, None);
-        let variables = [("level".to_owned(), Value::from(1))].into();
+        let variables = [("level", Value::from(1))].into();
         for topic in 0..TOPICS_MAX + 10 {
             let topic = topic.to_string().into();
             let found = triggers.is_request(0, &trigger, &topic, &variables, Time::START);
@@ -212,7 +212,7 @@ mod tests {
             (triggers.states.len(), triggers.order.len()),
             (TOPICS_MAX, TOPICS_MAX)
         );
-        let normal = [("level".to_owned(), Value::from(20))].into();
+        let normal = [("level", Value::from(20))].into();
         for route in 1..100 {
             let found = triggers.is_request(route, &trigger, &"x".into(), &normal, Time::START);
             assert_eq!(found, Ok(None));

@@ -2,7 +2,7 @@
 
 use tidegate_engine::Duration;
 
-use super::Answer;
+use super::{Answer, AnswerMessage};
 use crate::queue::Clock;
 use crate::queue::record::{Message, Octets, pairs, properties};
 
@@ -23,7 +23,7 @@ impl Answer {
     }
 
     pub(crate) fn of_kept(message: &Message, clock: Clock) -> Self {
-        Self {
+        Self::from(AnswerMessage {
             topic: message.topic.as_str().into(),
             qos: message.qos,
             retain: message.retain,
@@ -34,6 +34,6 @@ impl Answer {
             expiry: message.expiry.map(Duration::from_millis),
             until: clock.time(message.until),
             expires: message.expires,
-        }
+        })
     }
 }

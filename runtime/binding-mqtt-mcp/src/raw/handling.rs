@@ -227,7 +227,7 @@ impl MqttMcp {
             return;
         };
         // It is of no use after the response.
-        message.until = message.until.min(exchange.envelope.deadline);
+        message.ends_by(exchange.envelope.deadline);
         call.notices += 1;
         let notice = Notice::Call(index, exchange.context.trace);
         cx.work_with(exchange.context.clone());

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
+use minijinja::Value;
 use serde_json::Value as Json;
 use tidegate_engine::{Duration, Time};
 use tidegate_json::write::push_string;
@@ -151,7 +152,7 @@ impl Reader<'_> {
             return Err(Failure::rejected(Reason::ReplyTopicRefused, message));
         }
         let properties = route.properties.of(&data.properties);
-        envelope.variables = variables(envelope, data, &properties, &Json::Null);
+        envelope.variables = variables(envelope, data, &properties, Value::from(()));
         fingerprint(envelope, route, &properties, payload, size)
     }
 

@@ -223,7 +223,7 @@ impl TopicFilter {
         if !self.wildcards {
             return self.inner() == topic;
         }
-        !topic.is_empty() && covers(self.levels(), topic.split('/').map(Level::Literal))
+        !topic.is_empty() && covers(self.levels(), levels(topic).map(Level::Literal))
     }
 
     /// Whether this filter matches every topic that `other` matches. A shared subscription is
@@ -263,7 +263,40 @@ impl TopicFilter {
             "/#" => "/+/#",
             inner => inner,
         };
-        exact.split('/').map(Level::of_filter)
+        levels(exact).map(Level::of_filter)
+    }
+}
+
+/// The levels of a topic or a filter.
+///
+/// ```
+/// use tidegate_streams::mqtt::topic::levels;
+///
+/// assert!(levels("line/4//speed").eq(["line", "4", "", "speed"]));
+/// ```
+pub const fn levels(text: &str) -> Levels<'_> {
+    Levels { rest: Some(text) }
+}
+
+/// The iterator of [`levels`]. A level is short, so its end is looked for byte by byte: `str::split` prepares a
+/// search for each, which takes longer.
+#[derive(Debug, Clone)]
+pub struct Levels<'a> {
+    rest: Option<&'a str>,
+}
+
+impl<'a> Iterator for Levels<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let rest = self.rest?;
+        let end = rest.bytes().position(|it| it == b'/');
+        let Some((level, tail)) = end.and_then(|end| rest.split_at_checked(end)) else {
+            self.rest = None;
+            return Some(rest);
+        };
+        self.rest = tail.get(1..);
+        Some(level)
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
-use super::{Level, TopicFilter};
+use super::{Level, TopicFilter, levels};
 
 /// An allow list of topic filters. Shared subscriptions count as their inner filter.
 #[derive(Debug, Clone)]
@@ -99,7 +99,7 @@ impl TopicPatterns {
     pub fn matching(&self, topic: &str) -> SmallVec<[usize; 4]> {
         let mut indexes = SmallVec::new();
         let mut untried = SmallVec::<[_; 4]>::new();
-        let levels = topic.split('/').map(Level::Literal);
+        let levels = levels(topic).map(Level::Literal);
         untried.push((ROOT, levels, true));
         while let Some((at, mut levels, first)) = untried.pop() {
             let Some(node) = self.nodes.get(at) else {
@@ -124,7 +124,7 @@ impl TopicPatterns {
 
     /// Whether a pattern matches `topic`, which must be valid.
     pub fn allows_topic(&self, topic: &str) -> bool {
-        !topic.is_empty() && self.covers(topic.split('/').map(Level::Literal))
+        !topic.is_empty() && self.covers(levels(topic).map(Level::Literal))
     }
 
     /// Whether a single pattern covers `filter`: see [`TopicFilter::covers`].

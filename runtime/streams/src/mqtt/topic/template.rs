@@ -8,7 +8,7 @@
 use bytestring::ByteString;
 use thiserror::Error;
 
-use super::{Level, TopicError, TopicFilter, covers, is_reserved};
+use super::{Level, TopicError, TopicFilter, covers, is_reserved, levels};
 use crate::{CallerValue, EXPRESSION as OPEN, Identity};
 
 /// A topic filter with at least one expression.
@@ -112,8 +112,8 @@ impl TopicTemplate {
 
     /// Whether it matches `topic`, which must be valid, for this caller.
     pub fn allows_topic(&self, caller: Option<&Identity>, topic: &str) -> bool {
-        let levels = self.levels(caller);
-        levels.is_some_and(|levels| covers(levels, topic.split('/').map(Level::Literal)))
+        let own = self.levels(caller);
+        own.is_some_and(|own| covers(own, levels(topic).map(Level::Literal)))
     }
 
     /// Whether it covers `filter` for this caller.
