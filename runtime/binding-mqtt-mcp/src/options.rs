@@ -3,11 +3,14 @@
 use bytestring::ByteString;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tidegate_options::{Bounded, OptionWarning, RouteFault, RouteRule};
+use tidegate_options::{ActionRoute, Bounded, OptionWarning, RouteFault, RouteRule};
+use tidegate_streams::mqtt::MqttSubscribe;
 use tidegate_streams::mqtt::text::check_characters;
 
+use crate::action::With;
 use crate::levels::{ReplyPattern, RequestTopic};
 use crate::raw::discovery::DiscoverOptions;
+use crate::route::Routes;
 use crate::subscription::Terms;
 
 /// The options of `mqtt_mcp · proxy`.
@@ -23,6 +26,7 @@ pub struct Options {
     pub client_id: Option<ClientId>,
     /// Time that the broker keeps requests while the gateway is not connected, in seconds. 0: its session
     /// ends with the connection. Absent: 3600, and 0 with `group`.
+    #[schemars(extend("examples" = [300]))]
     pub session_expiry: Option<Bounded<0, 4_294_967_295>>,
     /// Name of a shared subscription. The broker gives each request to one of the gateways with the same
     /// name.
@@ -116,6 +120,17 @@ impl tidegate_options::Options for Options {
                     .to_owned(),
             });
         }
+        if self.group.is_some() && self.session_expiry.is_none() {
+            warnings.push(OptionWarning {
+                key: "group",
+                message: "the session ends with a lost connection: what is not acknowledged then goes to another \
+                          gateway of the group, or is lost, as the broker does it (mosquitto loses it)"
+                    .to_owned(),
+                help: "set 'sessionExpiry' to the seconds for which it waits for this gateway, or to 0 if another \
+                       gateway is to get it"
+                    .to_owned(),
+            });
+        }
         warnings
     }
 }
@@ -151,6 +166,16 @@ impl Options {
 }
 
 impl Options {
+    /// The subscription that a binding with these options and routes makes.
+    pub fn subscription(
+        &self,
+        routes: Vec<ActionRoute<Condition, With>>,
+        has_queue: bool,
+    ) -> MqttSubscribe {
+        let filters = Routes::new(routes, self).filters;
+        self.terms(has_queue).subscribe(&filters)
+    }
+
     /// What the binding calls itself in messages.
     pub(crate) fn source(&self) -> ByteString {
         let client_id = self.client_id.as_ref().map(ClientId::text);

@@ -82,29 +82,13 @@ impl Subscription {
         }
     }
 
-    /// Opens the stream. Retained messages are not requests, so none is asked for.
+    /// Opens the stream.
     pub(crate) fn open(&mut self, cx: &mut Context<'_>) {
         self.retry = None;
         if self.stream.is_some() || cx.stopping() {
             return;
         }
-        let filters = self.filters.iter().zip(1..);
-        let filters = filters.map(|((pattern, qos), subscription_id)| MqttTopicFilter {
-            subscription_id,
-            qos: *qos,
-            flags: MqttSubscribeFlags::NO_RETAINED,
-            pattern: self.terms.filter(pattern),
-            ..MqttTopicFilter::default()
-        });
-        let begin = MqttSubscribe {
-            client_id: self.terms.client_id.clone(),
-            receive_maximum: self.terms.receive_maximum,
-            session_expiry: self.terms.session_expiry,
-            // It would raise the QoS of each filter.
-            qos: 0,
-            filters: filters.collect(),
-            ..MqttSubscribe::default()
-        };
+        let begin = self.terms.subscribe(&self.filters);
         match cx.open_for(CallContext::default(), self.exit, begin, SUBSCRIPTION) {
             Ok(stream) => {
                 self.stream = Some(stream);
@@ -234,6 +218,28 @@ impl Subscription {
 }
 
 impl Terms {
+    /// The subscription to filters, with the `QoS` of each. Retained messages are not requests, so none is asked
+    /// for.
+    pub(crate) fn subscribe(&self, filters: &[(ByteString, u8)]) -> MqttSubscribe {
+        let filters = filters.iter().zip(1..);
+        let filters = filters.map(|((pattern, qos), subscription_id)| MqttTopicFilter {
+            subscription_id,
+            qos: *qos,
+            flags: MqttSubscribeFlags::NO_RETAINED,
+            pattern: self.filter(pattern),
+            ..MqttTopicFilter::default()
+        });
+        MqttSubscribe {
+            client_id: self.client_id.clone(),
+            receive_maximum: self.receive_maximum,
+            session_expiry: self.session_expiry,
+            // It would raise the QoS of each filter.
+            qos: 0,
+            filters: filters.collect(),
+            ..MqttSubscribe::default()
+        }
+    }
+
     /// The filter to subscribe to.
     fn filter(&self, pattern: &ByteString) -> ByteString {
         match &self.group {

@@ -61,6 +61,7 @@ mod ending;
 mod events;
 mod expired;
 mod failure;
+mod foreseen;
 mod granted;
 mod held;
 mod inbound;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tidegate_options::Bounded;
+use tidegate_options::{Bounded, OwnFile};
 
 /// Options of `store · file`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -24,4 +24,11 @@ const fn max_size() -> Bounded<65_536, 17_179_869_184> {
     Bounded::of(64 << 20)
 }
 
-impl tidegate_options::Options for Options {}
+impl tidegate_options::Options for Options {
+    fn own_files(&self) -> Vec<OwnFile> {
+        vec![OwnFile {
+            key: "path",
+            path: self.path.clone(),
+        }]
+    }
+}

@@ -28,6 +28,7 @@ pub mod import;
 mod log_file;
 mod log_levels;
 mod logging;
+mod machines;
 mod password_files;
 mod passwords;
 mod pin_edge;

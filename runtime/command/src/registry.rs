@@ -11,6 +11,7 @@ use tidegate_scenarios::fixtures;
 use crate::exporters;
 use crate::factory::Factory;
 use crate::guards;
+use crate::machines;
 use crate::password_files::PasswordFiles;
 use crate::pin_edge;
 use crate::server_url;
@@ -170,6 +171,7 @@ fn mqtt_mcp_proxy() -> Descriptor<Factory> {
     .attachment(QUEUE)
     .actions::<tidegate_binding_mqtt_mcp::With>()
     .guard(tidegate_binding_mqtt_mcp::GUARD)
+    .checked_by(|declared| machines::check(declared, QUEUE.key))
     .made_by(Factory::Machine(|declared| {
         let (options, routes) = (declared.options()?, declared.actions()?);
         let (mqtt, mcp) = (declared.exit_named("mqtt")?, declared.exit_named("mcp")?);

@@ -1,9 +1,11 @@
-//! Checks across bindings: exits resolve, protocols match, no cycles, at least one entry.
+//! Checks across bindings: exits resolve, protocols match, no cycles, at least one entry, and nothing is shared
+//! that only one binding may have.
 
 use serde_yaml::Value;
-use tidegate_options::{ActionRoute, GuardReference, Guarded};
+use tidegate_options::{ActionRoute, GuardReference, Guarded, OwnFile};
 use tidegate_streams::Protocol;
 
+use crate::exclusive;
 use crate::expression::Expressions;
 use crate::fault::{Findings, suggestion};
 use crate::load::{index_of, path};
@@ -21,6 +23,8 @@ pub(crate) struct Draft<'r> {
     pub(crate) options: Value,
     /// The guards that it refers to, with paths below the binding.
     pub(crate) guards: Vec<GuardReference>,
+    /// The files of its options that no other binding may have.
+    pub(crate) own_files: Vec<OwnFile>,
     pub(crate) expressions: Expressions,
 }
 
@@ -50,6 +54,7 @@ impl Draft<'_> {
             actions: Vec::new(),
             options: Value::Null,
             guards: Vec::new(),
+            own_files: Vec::new(),
             expressions: Expressions::default(),
         }
     }
@@ -96,6 +101,7 @@ pub(crate) fn connect(
         .map(|draft| resolve(draft, &drafts, findings))
         .collect();
     check_cycles(&drafts, &edges, findings);
+    exclusive::check(&drafts, findings);
     let usable = drafts.iter().all(|draft| draft.shape.is_some());
     let is_entry = |draft: &Draft<'_>| draft.shape.is_some_and(Shape::is_entry);
     if usable && !drafts.iter().any(is_entry) {

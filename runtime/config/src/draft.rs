@@ -11,7 +11,7 @@ use crate::decode::decode_valid_part;
 use crate::expression::Expressions;
 use crate::fault::{Findings, suggestion};
 use crate::load::path;
-use crate::registry::{Actions, Exits, Kinds, Routing, Shape};
+use crate::registry::{Actions, Exits, Kinds, References, Routing, Shape};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,7 +54,10 @@ pub(crate) fn draft<'r>(
     let options = raw.options.filter(|options| !options.is_null());
     let options = options.unwrap_or_else(|| Value::Mapping(Mapping::new()));
     let at_options = path(&["bindings", name, "options"]);
-    let mut guards = (shape.check)(options.clone(), &at_options, expressions, findings);
+    let References {
+        mut guards,
+        own_files,
+    } = (shape.check)(options.clone(), &at_options, expressions, findings);
     // A key with an invalid value is present, so it is not reported as missing.
     let given = |key: &str| value.get(key).is_some();
     presence(name, shape, &given, findings);
@@ -100,6 +103,7 @@ pub(crate) fn draft<'r>(
         actions,
         options,
         guards,
+        own_files,
         expressions: expressions.below(&at),
     }
 }

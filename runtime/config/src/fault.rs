@@ -206,7 +206,7 @@ impl<'t> Findings<'t> {
     }
 
     /// Where what a path names is written.
-    fn place(&self, path: &[String]) -> Vec<String> {
+    pub(crate) fn place(&self, path: &[String]) -> Vec<String> {
         let found = self.written.iter().filter(|it| path.starts_with(&it.path));
         let Some(found) = found.max_by_key(|it| it.path.len()) else {
             return path.to_vec();

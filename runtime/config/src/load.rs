@@ -17,6 +17,7 @@ use crate::draft::draft;
 use crate::exporters::{EXPORTERS, RawTelemetry};
 use crate::expression::{Expressions, MissingVariables, Sources, substitute, unquoted};
 use crate::fault::{Fault, Faults, Findings};
+use crate::fit;
 use crate::guards::{GUARDS, check_references};
 use crate::locate::Location;
 use crate::model::Config;
@@ -219,6 +220,7 @@ fn load_with<F>(
         &mut findings,
     );
     let bindings = connect(drafts, kinds, &mut findings);
+    fit::check(&bindings, kinds, &mut findings);
     if top.is_none() && findings.is_empty() {
         findings.at(Location::START, "the config is empty", None);
     }

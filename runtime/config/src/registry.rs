@@ -2,13 +2,16 @@
 
 use schemars::{Schema, SchemaGenerator};
 use serde_yaml::Value;
-use tidegate_options::{Action, ActionRoute, Condition, GuardReference, Options, RouteRule};
+use tidegate_options::{
+    Action, ActionRoute, Condition, GuardReference, Options, OwnFile, RouteRule,
+};
 use tidegate_streams::Protocol;
 
 use crate::attachment::Attachment;
 use crate::decode::decode;
 use crate::expression::Expressions;
 use crate::fault::Findings;
+use crate::fit::CheckBinding;
 use crate::preset::Preset;
 use crate::section::MemberType;
 use crate::shorthand::Shorthand;
@@ -43,8 +46,17 @@ impl Exits {
     }
 }
 
-/// Checks the options at a path. Returns the guards that they refer to, with paths below the binding.
-type CheckOptions = fn(Value, &[String], &Expressions, &mut Findings<'_>) -> Vec<GuardReference>;
+/// What options refer to outside of their binding.
+#[derive(Debug, Default)]
+pub(crate) struct References {
+    /// Guards, with paths below the binding.
+    pub(crate) guards: Vec<GuardReference>,
+    /// Files that no other binding may have.
+    pub(crate) own_files: Vec<OwnFile>,
+}
+
+/// Checks the options at a path. Returns what they refer to.
+type CheckOptions = fn(Value, &[String], &Expressions, &mut Findings<'_>) -> References;
 
 /// Checks the routes at a path. Returns the guards that their conditions refer to, with paths below the
 /// binding.
@@ -110,6 +122,8 @@ pub(crate) struct Shape {
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     /// Decodes the options and records their faults and warnings.
     pub(crate) check: CheckOptions,
+    /// Checks options, routes and exits together.
+    pub(crate) check_whole: Option<CheckBinding>,
 }
 
 /// An option whose values stand for protocols of the exit.
@@ -179,6 +193,7 @@ impl Descriptor<()> {
                 guard: None,
                 schema: |generator| generator.subschema_for::<T>(),
                 check: check_options::<T>,
+                check_whole: None,
             },
             factory: (),
         }
@@ -281,6 +296,14 @@ impl<F> Descriptor<F> {
         self
     }
 
+    /// Checks what options, routes and the bindings at the exits must fulfil together. Each of them is valid
+    /// then.
+    #[must_use]
+    pub const fn checked_by(mut self, check: CheckBinding) -> Self {
+        self.shape.check_whole = Some(check);
+        self
+    }
+
     /// Display name, such as `mcp · server`.
     pub fn title(&self) -> String {
         self.shape.title()
@@ -307,9 +330,9 @@ pub(crate) fn check_options<T: Options>(
     path: &[String],
     expressions: &Expressions,
     findings: &mut Findings<'_>,
-) -> Vec<GuardReference> {
+) -> References {
     let Some(options) = decode::<T>(value, path, expressions, findings) else {
-        return Vec::new();
+        return References::default();
     };
     let at = |key: &str| -> Vec<String> { path.iter().cloned().chain([key.to_owned()]).collect() };
     for conflict in options.conflicts() {
@@ -318,7 +341,10 @@ pub(crate) fn check_options<T: Options>(
     for warning in options.warnings() {
         findings.warn(&at(warning.key), warning.message, warning.help);
     }
-    below(&["options"], options.guards()).collect()
+    References {
+        guards: below(&["options"], options.guards()).collect(),
+        own_files: options.own_files(),
+    }
 }
 
 /// The references with `steps` in front of their paths.

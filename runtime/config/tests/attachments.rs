@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_config::{
     Attachment, Config, Descriptor, Fault, Faults, Protocol, Registry, load, schema,
 };
-use tidegate_options::{Bounded, Options};
+use tidegate_options::{Bounded, Options, OwnFile};
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -23,7 +23,14 @@ struct File {
 }
 
 impl Options for Worker {}
-impl Options for File {}
+impl Options for File {
+    fn own_files(&self) -> Vec<OwnFile> {
+        vec![OwnFile {
+            key: "path",
+            path: self.path.clone().into(),
+        }]
+    }
+}
 
 fn registry() -> Registry<()> {
     Registry::new(vec![
@@ -103,6 +110,46 @@ fn its_faults_are_where_it_is_written() {
     let why = "exit 'queue' and option 'queue' are mutually exclusive";
     let found = faults(both, "");
     assert!(found.iter().any(|(message, _)| message == why), "{found:?}");
+}
+
+#[test]
+fn two_bindings_have_no_file_in_common() {
+    let worker = |path: &str| {
+        format!("    options: {{ queue: {{ path: {path} }} }}\n    exits: {{ mqtt: mqtt0 }}")
+    };
+    let other = |path: &str| {
+        format!(
+            "  worker1: {{ type: worker, kind: proxy, options: {{ queue: {{ path: {path} }} }}, exits: {{ mqtt: mqtt0 }} }}\n"
+        )
+    };
+    for same in ["/var/x", "/var//x", "/var/./x", "\"${{env.FOLDER}}/x\""] {
+        let found = faults(&worker("/var/x"), &other(same));
+        assert_eq!(found.len(), 1, "{found:?}");
+        let why = "is also the file of bindings.worker0.options.queue.path";
+        assert!(found[0].0.ends_with(why), "{found:?}");
+        assert_eq!(found[0].1.map(|(line, _)| line), Some(9), "{found:?}");
+    }
+    for another in ["/var/y", "x", "/var/x/x"] {
+        assert!(
+            read(&worker("/var/x"), &other(another)).is_ok(),
+            "{another}"
+        );
+    }
+}
+
+#[test]
+fn two_bindings_have_no_attached_binding_in_common() {
+    let worker = "    exits: { mqtt: mqtt0, queue: store0 }";
+    let more = |exit: &str| {
+        format!(
+            "  worker1: {{ type: worker, kind: proxy, exits: {{ mqtt: mqtt0, queue: {exit} }} }}\n  store0: {{ type: store, kind: file, options: {{ path: x }} }}\n"
+        )
+    };
+    let found = faults(worker, &more("store0"));
+    let why = "'store0' is also the exit 'queue' of 'worker0'".to_owned();
+    assert_eq!(found, [(why, Some((8, 70)))]);
+    let store = "  store1: { type: store, kind: file, options: { path: y } }\n";
+    assert!(read(worker, &(more("store1") + store)).is_ok());
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub use caller_text::CallerText;
 pub use condition::{Condition, RouteFault, RouteRule};
 pub use glob::Glob;
 pub use guarded::{GuardReference, Guarded};
-pub use options::{OptionConflict, OptionWarning, Options};
+pub use options::{OptionConflict, OptionWarning, Options, OwnFile};
 pub use positive::{positive, positive_or_absent};
 pub use required::Required;
 pub use topic_access::{TopicAccess, TopicRequest};

@@ -1,5 +1,7 @@
 //! The trait that option types implement.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
@@ -22,6 +24,20 @@ pub trait Options: DeserializeOwned + JsonSchema {
     fn conflicts(&self) -> Vec<OptionConflict> {
         Vec::new()
     }
+
+    /// The files that no other binding may have. A config in which two bindings have the same one is refused.
+    fn own_files(&self) -> Vec<OwnFile> {
+        Vec::new()
+    }
+}
+
+/// A file that only one binding may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnFile {
+    /// Key of the option.
+    pub key: &'static str,
+    /// Its path.
+    pub path: PathBuf,
 }
 
 /// A valid option that must not be combined with others, or needs another.

@@ -150,9 +150,14 @@ impl Limits {
     pub(super) fn refuse_subscription(&self, there: usize, added: usize) -> Option<Failure> {
         let most = self.subscriptions?.size();
         (added > 0 && there + added > most).then(|| {
+            let instead = if there == 0 {
+                format!("would have {added}; use fewer filters with wildcards.")
+            } else {
+                format!("has {there}; use fewer filters with wildcards, or try again later.")
+            };
             let reason = format!(
                 "The broker accepts {most} subscriptions on a connection (limits.subscriptions), and this one \
-                 has {there}; use fewer filters with wildcards, or try again later."
+                 {instead}"
             );
             Failure::new(ReasonCode::QUOTA_EXCEEDED, reason)
         })

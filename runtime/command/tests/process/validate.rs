@@ -191,3 +191,70 @@ fn a_bad_url_is_reported_with_its_place_and_without_its_text() {
         .collect();
     assert!(!message.concat().contains("secret"), "{text}");
 }
+
+/// Machines on brokers with some options, and with some routes.
+fn machines(options: &str, broker: &str, topics: [&str; 2]) -> Config {
+    let [first, second] = topics;
+    Config::new(&format!(
+        "name: machines
+bindings:
+  machines0:
+    type: mqtt_mcp
+    kind: proxy
+    options: {{ {options} }}
+    exits: {{ mqtt: mqtt_client0, mcp: mcp_client0 }}
+    routes:
+      - {{ when: [ {{ topic: {first} }} ], with: {{ tool: a }} }}
+      - {{ when: [ {{ topic: {second} }} ], with: {{ tool: b }} }}
+  mqtt_client0: {{ type: mqtt, kind: client, options: {{ url: \"mqtt://localhost\", {broker} }} }}
+  mcp_client0: {{ type: mcp, kind: client, options: {{ url: \"http://localhost:8000/mcp\" }} }}
+"
+    ))
+}
+
+#[test]
+fn a_subscription_that_its_client_cannot_make_is_a_fault() {
+    let overlapping = ["devices/+/call", "+/robot/call"];
+    for broker in ["version: 3.1.1", "profile: aws-iot"] {
+        let config = machines("", broker, overlapping);
+        let (code, _, errors) = validate(&config, &[]);
+        assert_eq!(code, Some(1), "{broker}");
+        let expected = format!(
+            "{}:9:7: bindings.machines0.routes: the subscription to requests fails: The topic filters \
+             'devices/+/call' and '+/robot/call' overlap",
+            config.path()
+        );
+        assert!(errors[0].starts_with(&expected), "{errors:?}");
+        assert!(errors[0].contains("of 'mqtt_client0'"), "{errors:?}");
+    }
+    let shared = machines("group: g, sessionExpiry: 0", "version: 3.1.1", ["a", "b"]);
+    let (code, _, errors) = validate(&shared, &[]);
+    assert_eq!(code, Some(1));
+    assert!(errors[0].contains("shared subscriptions"), "{errors:?}");
+    for (broker, topics) in [
+        ("version: 5", overlapping),
+        ("version: auto", overlapping),
+        ("version: 3.1.1", ["devices/+/call", "devices/robot/call"]),
+    ] {
+        let (code, output, errors) = validate(&machines("", broker, topics), &[]);
+        assert_eq!((code, output.len()), (Some(0), 1), "{output:?} {errors:?}");
+    }
+}
+
+#[test]
+fn a_group_says_what_becomes_of_the_requests_of_a_lost_gateway() {
+    let config = machines("group: planners", "version: 5", ["a", "b"]);
+    let (code, output, _) = validate(&config, &[]);
+    assert_eq!(code, Some(0));
+    let expected = format!(
+        "warning: {}:6:23: bindings.machines0.options.group: the session ends with a lost connection",
+        config.path()
+    );
+    assert!(output[0].starts_with(&expected), "{output:?}");
+    assert!(output[0].contains("set 'sessionExpiry'"), "{output:?}");
+    for expiry in ["0", "300"] {
+        let options = format!("group: planners, sessionExpiry: {expiry}");
+        let (_, output, _) = validate(&machines(&options, "version: 5", ["a", "b"]), &[]);
+        assert_eq!(output.len(), 1, "{output:?}");
+    }
+}
