@@ -123,6 +123,17 @@ event! {
 }
 
 event! {
+    /// The clock was set back since the queue was written. What is in it expires later than it should: a request
+    /// within its whole time from now, a remembered one within a day.
+    pub struct QueueClock "binding.mqtt_mcp.queue.clock" Warn
+        "the clock was set back by {seconds} s or more since the queue was written: what is in it expires later"
+    {
+        /// How far it is behind, in seconds.
+        seconds "seconds": u64 = 0,
+    }
+}
+
+event! {
     /// A request of the queue can be neither executed nor answered: no route has requests on its topic any
     /// more, and it is removed; or its record cannot be read, and stays in the file.
     pub struct RequestDropped "binding.mqtt_mcp.queue.dropped" Warn

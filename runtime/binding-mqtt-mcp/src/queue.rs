@@ -17,13 +17,15 @@ mod store;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use tidegate_engine::{BindingId, Context, Meter, StreamId};
+use tidegate_engine::{BindingId, Context, Duration, Meter, StreamId};
 use tidegate_streams::Frame;
 
 pub(crate) use clock::Clock;
 pub(crate) use record::Record;
 use store::{Event, Store};
 pub(crate) use store::{OVERDUE, REOPEN, STORE};
+
+use crate::answering::REMEMBER_MAX;
 
 /// Bytes that a record counts beside its content.
 const OVERHEAD: u64 = 64;
@@ -107,6 +109,24 @@ pub(crate) struct Loaded {
     pub(crate) delivered: bool,
     /// Why a record cannot be read.
     pub(crate) unreadable: Option<String>,
+}
+
+impl Loaded {
+    /// A time at which, or after which, it was written: when the request was received, or the earliest at which
+    /// it can have been answered.
+    fn written_after(&self) -> Option<u64> {
+        let received = self.request.as_ref().map(|it| it.received);
+        let known = self.answer.as_ref().and_then(|it| it.known.as_ref());
+        let answered = known.map(|it| it.until.saturating_sub(REMEMBER_MAX.as_millis()));
+        received.max(answered)
+    }
+}
+
+/// How far the clock is behind that with which the records of a file were written.
+pub(crate) fn set_back(loaded: &BTreeMap<Id, Loaded>, clock: Clock) -> Duration {
+    let written = loaded.values().filter_map(Loaded::written_after).max();
+    let now = clock.millis(clock.now());
+    Duration::from_millis(written.unwrap_or(0).saturating_sub(now))
 }
 
 /// Why a request is not accepted.

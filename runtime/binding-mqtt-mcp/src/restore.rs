@@ -18,12 +18,12 @@ use tidegate_streams::Frame;
 use crate::annotated::Listing;
 use crate::answer::Answer;
 use crate::answering::REMEMBER_MAX;
-use crate::events::{QueueRestored, RequestDropped};
+use crate::events::{QueueClock, QueueRestored, RequestDropped};
 use crate::exchange::{Exchange, Phase};
 use crate::failure::{Executed, Failure, Reason};
 use crate::proxy::{MqttMcp, exchange_token};
 use crate::queue::record::{Answered, Request};
-use crate::queue::{Clock, Id, Loaded};
+use crate::queue::{Clock, Id, Loaded, set_back};
 use crate::raw::request::Work;
 use crate::refusals::expired;
 use crate::remembered::Outcome;
@@ -44,6 +44,10 @@ enum Fate {
 impl MqttMcp {
     /// Continues with what the queue has.
     pub(crate) fn restore(&mut self, cx: &mut Context<'_>, loaded: BTreeMap<Id, Loaded>) {
+        let seconds = set_back(&loaded, Clock::of(cx)).as_millis() / 1_000;
+        if seconds > 0 {
+            cx.event(&QueueClock { seconds });
+        }
         let mut restored = QueueRestored::default();
         for (id, it) in loaded {
             cx.work_with(CallContext::default());
@@ -320,3 +324,6 @@ pub(crate) fn interrupted() -> Failure {
         ..Failure::lost(message)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,11 @@ impl Clock {
         }
     }
 
+    /// The time of the turn.
+    pub(crate) const fn now(self) -> Time {
+        self.now
+    }
+
     /// The wall clock at a time, in milliseconds since the Unix epoch.
     pub(crate) fn millis(self, time: Time) -> u64 {
         let wall = if time >= self.now {

@@ -1,7 +1,8 @@
 //! The store stream: records are read once, and writes are sent and confirmed.
 //!
 //! A write is kept until it is confirmed. If the stream fails, it is opened again a second later, and the
-//! writes that were not confirmed are sent again, in order.
+//! writes that were not confirmed are sent again, in order. All records are read then, so each further
+//! attempt waits twice as long, up to a minute, until a write is confirmed.
 
 use std::collections::VecDeque;
 
@@ -23,8 +24,10 @@ pub(crate) const REOPEN: u32 = 8;
 pub(crate) const OVERDUE: u32 = 10;
 /// Time in which a write must be confirmed.
 const OVERDUE_AFTER: Duration = Duration::from_secs(5);
-/// Time before a failed stream is opened again.
+/// Time before a failed stream is opened again, after the first failure.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
+/// The same after many failures.
+const REOPEN_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// What the stream says.
 #[derive(Debug)]
@@ -60,6 +63,8 @@ pub(crate) struct Store {
     overdue: Option<TimerId>,
     /// The failure was reported, and no write was confirmed since.
     reported: bool,
+    /// Number of failures since a write was confirmed.
+    failures: u32,
 }
 
 /// Where the stream is.
@@ -96,6 +101,7 @@ impl Store {
             reopen: None,
             overdue: None,
             reported: false,
+            failures: 0,
         }
     }
 
@@ -251,6 +257,7 @@ impl Store {
 
     fn stored(&mut self, cx: &mut Context<'_>, number: u64) -> Event {
         self.reported = false;
+        self.failures = 0;
         self.unwatch(cx);
         while self
             .unconfirmed
@@ -305,7 +312,9 @@ impl Store {
     fn failed(&mut self, cx: &mut Context<'_>, reason: String) -> Event {
         if !cx.stopping() {
             let why = "the next attempt to open the queue";
-            self.reopen = Some(cx.timer(REOPEN_AFTER, STORE, REOPEN, why));
+            let after = reopen_after(self.failures);
+            self.reopen = Some(cx.timer(after, STORE, REOPEN, why));
+            self.failures = self.failures.saturating_add(1);
         }
         Event::Failed(reason)
     }
@@ -332,5 +341,26 @@ impl Store {
             self.phase = Phase::Ended;
             cx.end(stream, Frame::end());
         }
+    }
+}
+
+/// Time before the stream is opened again after so many failures before this one.
+fn reopen_after(failures: u32) -> Duration {
+    let doubled = 1u64.checked_shl(failures).unwrap_or(u64::MAX);
+    let after = REOPEN_AFTER.as_micros().saturating_mul(doubled);
+    Duration::from_micros(after).min(REOPEN_AFTER_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_are_made_at_least_once_a_minute() {
+        let seconds = |failures| reopen_after(failures).as_millis() / 1_000;
+        let first: Vec<u64> = (0..8).map(seconds).collect();
+        assert_eq!(first, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(seconds(63), 60);
+        assert_eq!(seconds(u32::MAX), 60);
     }
 }
