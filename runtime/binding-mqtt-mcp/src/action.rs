@@ -18,6 +18,7 @@ use crate::progress::ProgressOptions;
 use crate::raw::rules::Raw;
 use crate::template::Template;
 
+pub(crate) use messages::unanswerable;
 pub(crate) use plan::needs;
 
 /// The variable with the result of a route's only tool.

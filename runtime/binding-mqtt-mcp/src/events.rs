@@ -75,13 +75,6 @@ event! {
 }
 
 event! {
-    /// Routes are of commands of Azure `IoT` Operations, and no topic is allowed for their answers.
-    pub struct CommandsUnanswerable "binding.mqtt_mcp.commands.unanswerable" Warn
-        "no command of 'protocol: aio' can be answered: add the topics for answers to 'replyTopics'"
-    {}
-}
-
-event! {
     /// The subscription to requests failed. It is retried; requests are missed until it succeeds.
     pub struct SubscriptionFailed "binding.mqtt_mcp.subscription.failed" Warn
         "the subscription to requests failed: {reason}"

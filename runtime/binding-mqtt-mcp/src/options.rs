@@ -3,11 +3,11 @@
 use bytestring::ByteString;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tidegate_options::{ActionRoute, Bounded, OptionWarning, RouteFault, RouteRule};
+use tidegate_options::{ActionFault, ActionRoute, Bounded, OptionWarning, RouteFault, RouteRule};
 use tidegate_streams::mqtt::MqttSubscribe;
 use tidegate_streams::mqtt::text::check_characters;
 
-use crate::action::With;
+use crate::action::{With, unanswerable};
 use crate::levels::{ReplyPattern, RequestTopic};
 use crate::raw::discovery::DiscoverOptions;
 use crate::route::Routes;
@@ -174,6 +174,11 @@ impl Options {
     ) -> MqttSubscribe {
         let filters = Routes::new(routes, self).filters;
         self.terms(has_queue).subscribe(&filters)
+    }
+
+    /// The routes that can execute nothing with these options.
+    pub fn unanswerable(&self, routes: &[ActionRoute<Condition, With>]) -> Vec<ActionFault> {
+        unanswerable(self, routes)
     }
 
     /// What the binding calls itself in messages.

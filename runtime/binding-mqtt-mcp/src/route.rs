@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytestring::ByteString;
-use tidegate_engine::{Context, Duration};
+use tidegate_engine::Duration;
 use tidegate_options::{ActionRoute, Glob};
 use tidegate_streams::mqtt::topic::TopicFilter;
 
@@ -12,7 +12,6 @@ use crate::action::{
 };
 use crate::aio;
 use crate::document::Document;
-use crate::events::CommandsUnanswerable;
 use crate::levels::{ReplyPattern, RequestTopic, Values};
 use crate::options::{Condition, Options};
 use crate::progress;
@@ -251,13 +250,6 @@ impl Routes {
 
     pub(crate) fn get(&self, route: usize) -> Option<&Route> {
         self.all.get(route)
-    }
-
-    /// Warns of commands that cannot be answered.
-    pub(crate) fn warn(&self, cx: &mut Context<'_>) {
-        if self.reply_topics.is_empty() && self.all.iter().any(|it| it.executor.is_some()) {
-            cx.event(&CommandsUnanswerable {});
-        }
     }
 
     /// The rules of all raw routes.

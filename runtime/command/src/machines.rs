@@ -3,6 +3,7 @@
 use tidegate_binding_mqtt::client;
 use tidegate_binding_mqtt_mcp::{Condition, Options, With};
 use tidegate_config::{Binding, BindingFault, Declared, MakeError};
+use tidegate_options::ActionFault;
 
 /// The name of the exit to the broker.
 const MQTT: &str = "mqtt";
@@ -14,12 +15,14 @@ pub(crate) fn check(
 ) -> Result<Vec<BindingFault>, MakeError> {
     let options: Options = declared.options()?;
     let routes = declared.actions::<Condition, With>()?;
+    let unanswerable = options.unanswerable(&routes).into_iter();
+    let mut faults: Vec<BindingFault> = unanswerable.map(of_route).collect();
     let client = declared.exit_named(MQTT)?;
     let has_queue = declared.exit_named(queue).is_ok();
     let subscribe = options.subscription(routes, has_queue);
     let refused = client.options::<client::Options>().ok();
     let refused = refused.and_then(|it| it.refuse_subscription(subscribe));
-    let fault = refused.map(|reason| {
+    faults.extend(refused.map(|reason| {
         let name = &client.name;
         BindingFault {
             path: vec!["routes".to_owned()],
@@ -32,6 +35,16 @@ pub(crate) fn check(
                  '{name}', if its broker permits"
             ),
         }
-    });
-    Ok(fault.into_iter().collect())
+    }));
+    Ok(faults)
+}
+
+/// The fault of a route, with its path below the binding.
+fn of_route(fault: ActionFault) -> BindingFault {
+    let above = ["routes".to_owned(), fault.route.to_string()];
+    BindingFault {
+        path: above.into_iter().chain(fault.path).collect(),
+        message: fault.message,
+        help: fault.help,
+    }
 }

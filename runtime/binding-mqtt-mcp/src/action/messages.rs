@@ -1,7 +1,10 @@
 //! What the options of messages must fulfil: their form, and where progress is published.
 
+use tidegate_options::{ActionFault, ActionRoute};
+
 use super::check::Fault;
 use super::{Protocol, With};
+use crate::options::{Condition, Options};
 use crate::progress::ProgressOptions;
 
 /// What a command of Azure `IoT` Operations states itself, the config cannot.
@@ -24,6 +27,35 @@ pub(super) fn check_protocol(with: &With, fault: &mut Fault<'_>) {
     }
 }
 
+/// Routes whose requests are executed only if the topic for their answer is known, and which know none: the
+/// requests may name no topic either (`replyTopics`).
+pub(crate) fn unanswerable(
+    options: &Options,
+    routes: &[ActionRoute<Condition, With>],
+) -> Vec<ActionFault> {
+    if !options.reply_topics.is_empty() {
+        return Vec::new();
+    }
+    let invokers = "add 'replyTopics' with the topics that invokers name for answers";
+    let devices =
+        "add 'replyTopics' with the topics that devices name for responses, or 'answer.topic'";
+    let faults = routes.iter().enumerate().filter_map(|(route, it)| {
+        let (key, help) = match &it.with {
+            with if with.protocol == Protocol::Aio => ("protocol", invokers),
+            with if with.raw.is_some() && with.answer.topic.is_none() => ("raw", devices),
+            _ => return None,
+        };
+        Some(ActionFault {
+            route,
+            path: vec!["with".to_owned(), key.to_owned()],
+            message: "no request can be answered, so none is executed: 'replyTopics' is empty"
+                .to_owned(),
+            help: help.to_owned(),
+        })
+    });
+    faults.collect()
+}
+
 /// Where the progress of tools is published: the path below the route, and the options.
 pub(super) fn all_progress(with: &With) -> Vec<(Vec<&str>, &ProgressOptions)> {
     let own = with
@@ -40,7 +72,7 @@ pub(super) fn all_progress(with: &With) -> Vec<(Vec<&str>, &ProgressOptions)> {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use tidegate_options::{Action as _, ActionRoute};
+    use tidegate_options::Action as _;
 
     use super::*;
 
@@ -89,6 +121,27 @@ mod tests {
             "with.plan.progress",
             "invalid name of a step: 'progress'",
         );
+    }
+
+    #[test]
+    fn what_can_be_answered_nowhere_is_a_fault() {
+        let routes = [
+            json!({ "tool": "a" }),
+            json!({ "protocol": "aio", "tool": "a" }),
+            json!({ "raw": "json-rpc", "allow": ["*"] }),
+            json!({ "raw": "json-rpc", "allow": ["*"], "answer": { "topic": "a" } }),
+        ];
+        let route = |with: &Value| ActionRoute {
+            when: serde_json::from_value(json!([{ "topic": "r" }])).expect("conditions"),
+            with: serde_json::from_value(with.clone()).expect("an action"),
+        };
+        let routes: Vec<ActionRoute<Condition, With>> = routes.iter().map(route).collect();
+        let options = |options: Value| serde_json::from_value(options).expect("options");
+        let faults = unanswerable(&options(json!({})), &routes);
+        let places: Vec<(usize, &str)> = faults.iter().map(|it| (it.route, &*it.path[1])).collect();
+        assert_eq!(places, [(1, "protocol"), (2, "raw")]);
+        let with_topics = options(json!({ "replyTopics": ["a/#"] }));
+        assert_eq!(unanswerable(&with_topics, &routes), []);
     }
 
     #[test]

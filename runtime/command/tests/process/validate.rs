@@ -258,3 +258,29 @@ fn a_group_says_what_becomes_of_the_requests_of_a_lost_gateway() {
         assert_eq!(output.len(), 1, "{output:?}");
     }
 }
+
+#[test]
+fn a_route_that_can_answer_nowhere_is_a_fault() {
+    let config = Config::new(
+        "name: unanswerable
+bindings:
+  machines0:
+    type: mqtt_mcp
+    kind: proxy
+    exits: { mqtt: mqtt_client0, mcp: mcp_client0 }
+    routes:
+      - { when: [ { topic: a } ], with: { tool: a } }
+      - { when: [ { topic: b } ], with: { protocol: aio, tool: b } }
+  mqtt_client0: { type: mqtt, kind: client, options: { url: \"mqtt://localhost\" } }
+  mcp_client0: { type: mcp, kind: client, options: { url: \"http://localhost:8000/mcp\" } }
+",
+    );
+    let (code, _, errors) = validate(&config, &[]);
+    assert_eq!(code, Some(1));
+    let expected = format!(
+        "{}:9:53: bindings.machines0.routes.1.with.protocol: no request can be answered, so none is executed: \
+         'replyTopics' is empty; add 'replyTopics' with the topics that invokers name for answers",
+        config.path()
+    );
+    assert_eq!(errors, [expected]);
+}
