@@ -7,7 +7,8 @@
 //!
 //! What a server of MCP writes around what an mcp stream carries is here too, since several bindings are servers:
 //! the members of results ([`additions`]), the answer to `server/discover` ([`discovered`]), notifications
-//! ([`notification`]), and the error of a refusal ([`code_of`]).
+//! ([`notification`]), and the error of a refusal ([`code_of`]). So is what a `subscriptions/listen` asks for
+//! ([`Wanted`]).
 //!
 //! Methods and their eras are in the operations table of the vocabulary.
 //!
@@ -20,6 +21,7 @@ mod batch;
 mod discover;
 mod error;
 mod id;
+mod listen;
 mod message;
 pub mod notification;
 mod params;
@@ -32,6 +34,7 @@ pub use batch::{BATCH_MAX, is_batch, read_batch};
 pub use discover::{discovered, push_capabilities};
 pub use error::{Error, code};
 pub use id::{ID_MAX, Id};
+pub use listen::{Wanted, WantedLimits};
 pub use message::{Message, Outcome, Unreadable, is_answered, read};
 pub use params::{CURSOR_MAX, Meta, Params, SUBJECT_MAX};
 pub use refusal::code_of;

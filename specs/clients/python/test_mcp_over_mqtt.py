@@ -189,10 +189,13 @@ def test_a_response_outlives_a_gateway_that_is_killed(broker, upstream, tmp_path
         device.request("tools/call", request, correlation=correlation, expiry=60)
         assert device.result(correlation) == first
         device.request("tools/call", {"name": "echo", "arguments": {"text": "a"}}, correlation=correlation)
-        # The response of before may come twice: the gateway was killed, and could not know that it arrived.
-        refused = next(found for found in (device.result(correlation) for _ in range(3)) if found != first)
-        assert refused["error"]["code"] == -32600
+        found = [device.result(correlation)]
+        if found == [first]:
+            # It came once more than it was asked for: when the gateway was killed, its delivery was not on the disk.
+            found.append(device.result(correlation))
+        assert found[-1]["error"]["code"] == -32600
         assert gateway.stop() == 0, gateway.text()
+        assert device.answers[correlation].empty()
     finally:
         device.stop()
 

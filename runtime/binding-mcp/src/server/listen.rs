@@ -7,22 +7,19 @@
 
 mod lists;
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 use bytestring::ByteString;
 use slab::Slab;
 use tidegate_engine::{BindingId, Context, Duration};
-use tidegate_json::Kind;
 
 use super::errors::Refusal;
 use super::options::Options;
 use super::sink::Sink;
 use super::updates::{SUBSCRIPTIONS_MAX, Subscribed, Updates};
 use crate::jsonrpc::notification::{Refused, acknowledged};
-use crate::jsonrpc::{Id, Params, SUBJECT_MAX, begin_notification};
+use crate::jsonrpc::{Id, Params, Wanted, WantedLimits, begin_notification};
+pub(super) use lists::ListenEvent;
 use lists::Watch;
-pub(super) use lists::{ListenEvent, lists};
 
 /// A message for the client of a `listen`, and what the operator is told.
 #[derive(Debug)]
@@ -212,50 +209,13 @@ impl Listens {
         })
     }
 
-    /// The distinct resources in `params.notifications`, within the limits.
-    pub(super) fn resources(&self, params: &Params) -> Result<BTreeSet<ByteString>, Refusal> {
-        let invalid = |what: &str| Refusal::invalid_params(format!("params.notifications{what}."));
-        let filter = params
-            .get("notifications")?
-            .filter(|value| value.kind() == Kind::Object);
-        let filter = filter.ok_or_else(|| invalid(" must be an object"))?;
-        let uris = filter
-            .get("resourceSubscriptions")
-            .map_err(|_| invalid(" has a duplicate member"))?;
-        let Some(uris) = uris else {
-            return Ok(BTreeSet::new());
+    /// What a `listen` asks for, within the limits.
+    pub(super) fn wanted(&self, params: &Params) -> Result<Wanted, Refusal> {
+        let limits = WantedLimits {
+            resources: SUBSCRIPTIONS_MAX,
+            bytes: Some((self.max_bytes, "maxSessionBytes")),
         };
-        if uris.kind() != Kind::Array {
-            return Err(invalid(".resourceSubscriptions must be an array of URIs"));
-        }
-        let (limit, mut bytes) = (self.max_bytes, 0);
-        let mut found = BTreeSet::new();
-        // Duplicates count, so that a long list is not read to its end.
-        for (before, uri) in uris.elements().enumerate() {
-            if before >= SUBSCRIPTIONS_MAX {
-                let what =
-                    format!(".resourceSubscriptions has more than {SUBSCRIPTIONS_MAX} entries");
-                return Err(invalid(&what));
-            }
-            let uri = uri.string();
-            let uri = uri.ok_or_else(|| invalid(".resourceSubscriptions must contain strings"))?;
-            let length = uri.len();
-            if length > SUBJECT_MAX {
-                let what =
-                    format!(".resourceSubscriptions has a URI that exceeds {SUBJECT_MAX} bytes");
-                return Err(invalid(&what));
-            }
-            if !found.insert(uri) {
-                continue;
-            }
-            bytes += length;
-            if bytes > limit {
-                return Err(invalid(&format!(
-                    ".resourceSubscriptions exceeds {limit} bytes in total (maxSessionBytes)"
-                )));
-            }
-        }
-        Ok(found)
+        Ok(Wanted::read(params, limits)?)
     }
 }
 

@@ -14,7 +14,7 @@ use tidegate_json::write::push_string;
 use tidegate_json::{Kind, Parts};
 use tidegate_jsonrpc::notification::List;
 use tidegate_jsonrpc::{
-    Era, Error, ID_MAX, Id, MODERN, Message, Meta, Method, Params, SUBJECT_MAX, code, read,
+    Era, Error, ID_MAX, Id, MODERN, Message, Meta, Method, Params, WantedLimits, code, read,
 };
 use tidegate_streams::mcp::{McpBeginEx, McpLogLevel};
 use tidegate_streams::mqtt::{MqttSubscribeData, MqttUserProperty};
@@ -402,49 +402,19 @@ fn log_level(params: &Params) -> Result<Option<McpLogLevel>, Refusal> {
     Ok(Some(level))
 }
 
-/// What a `subscriptions/listen` is to be told of, within the limits.
+/// What a `subscriptions/listen` is to be told of, within the limits. `maxPayload` bounds the bytes.
 fn wanted(params: &Params) -> Result<Wanted, Refusal> {
-    let error = |what: &str| {
-        invalid(Error::invalid_params(format!(
-            "params.notifications{what}."
-        )))
+    let limits = WantedLimits {
+        resources: RESOURCES_MAX,
+        bytes: None,
     };
-    let filter = params.get("notifications").map_err(invalid)?;
-    let filter = filter.filter(|it| it.kind() == Kind::Object);
-    let filter = filter.ok_or_else(|| error(" must be an object"))?;
-    let member = |name: &str| {
-        let found = filter.get(name);
-        found.map_err(|_| error(" has a duplicate member"))
-    };
-    let mut wanted = Wanted::default();
-    for list in List::ALL {
-        let asked = member(list.member())?;
-        match asked.map(|it| (it.as_bool(), it.kind())) {
-            None | Some((Some(false), _) | (_, Kind::Null)) => {}
-            Some((Some(true), _)) => wanted.lists.push(list),
-            Some(_) => return Err(error(&format!(".{} must be true or false", list.member()))),
-        }
-    }
-    let Some(uris) = member("resourceSubscriptions")? else {
-        return Ok(wanted);
-    };
-    if uris.kind() != Kind::Array {
-        return Err(error(".resourceSubscriptions must be an array of URIs"));
-    }
-    for (before, uri) in uris.elements().enumerate() {
-        if before >= RESOURCES_MAX {
-            let what = format!(".resourceSubscriptions has more than {RESOURCES_MAX} entries");
-            return Err(error(&what));
-        }
-        let uri = uri.string().filter(|it| it.len() <= SUBJECT_MAX);
-        let uri = uri.ok_or_else(|| {
-            error(&format!(
-                ".resourceSubscriptions must contain texts of at most {SUBJECT_MAX} bytes"
-            ))
-        })?;
-        wanted.resources.insert(ByteString::from(&*uri));
-    }
-    Ok(wanted)
+    let wanted = tidegate_jsonrpc::Wanted::read(params, limits).map_err(invalid)?;
+    // Copied: a text shares the buffer of the message.
+    let resources = wanted.resources.iter().map(|it| ByteString::from(&**it));
+    Ok(Wanted {
+        resources: resources.collect(),
+        lists: wanted.lists,
+    })
 }
 
 /// The later of two ends of a `subscriptions/listen`, of which one renews the other.

@@ -14,7 +14,6 @@ use crate::server::errors::Refusal;
 use crate::server::headers::Mirrored;
 use crate::server::initialize;
 use crate::server::line::LineWork;
-use crate::server::listen;
 use crate::server::notifications::{Notifications, read_level};
 use crate::server::request::{Continuation, NewRequest};
 use crate::server::sink::{Owner, Sink};
@@ -332,8 +331,8 @@ impl McpServer {
         params: &Params,
     ) -> Result<(), Refusal> {
         self.check_room(source, id)?;
-        let uris = self.listens.resources(params)?;
-        let lists = listen::lists(params)?;
+        let wanted = self.listens.wanted(params)?;
+        let (uris, lists) = (wanted.resources, wanted.lists);
         self.subscriptions
             .check_room(uris.iter().map(|uri| uri.len()).sum())?;
         let sink = source.sink;

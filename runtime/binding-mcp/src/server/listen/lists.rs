@@ -4,16 +4,13 @@
 //! `listen`.
 
 use tidegate_engine::{Context, StreamId, TimerId};
-use tidegate_json::Kind;
 use tidegate_streams::mcp::{McpBeginEx, McpCapabilities, McpLifecycle, McpReset};
 use tidegate_streams::{BeginEx, FlushEx, Frame, ResetEx};
 
 use super::{Acknowledgement, Listens};
-use crate::jsonrpc::Params;
 use crate::jsonrpc::notification::List;
 use crate::server::challenge;
 use crate::server::deadline::{self, SLACK};
-use crate::server::errors::Refusal;
 use crate::server::key::Key;
 
 /// An event of a `listen`.
@@ -47,26 +44,6 @@ impl Watch {
         cx.end(self.session, Frame::end());
         cx.terminate(self.session, None, None);
     }
-}
-
-/// The lists in `params.notifications`.
-pub(in crate::server) fn lists(params: &Params) -> Result<Vec<List>, Refusal> {
-    let Some(wanted) = params.get("notifications")? else {
-        return Ok(Vec::new());
-    };
-    let mut lists = Vec::new();
-    for list in List::ALL {
-        let member = list.member();
-        let invalid =
-            |what: &str| Refusal::invalid_params(format!("params.notifications.{member} {what}."));
-        let wanted = wanted.get(member).map_err(|_| invalid("occurs twice"))?;
-        match wanted.map(|wanted| (wanted.as_bool(), wanted.kind())) {
-            None | Some((Some(false), _) | (_, Kind::Null)) => {}
-            Some((Some(true), _)) => lists.push(list),
-            Some(_) => return Err(invalid("must be true or false")),
-        }
-    }
-    Ok(lists)
 }
 
 impl Listens {
