@@ -85,7 +85,7 @@ event! {
 }
 
 event! {
-    /// The broker refused some of the topic filters.
+    /// The broker refused some of the topic filters. They are requested again if the reason may pass.
     pub struct FilterRefused "binding.mqtt_mcp.filter.refused" Warn
         "the broker refused the subscription to '{filter}' with reason code {code}"
     {
@@ -93,6 +93,16 @@ event! {
         filter "filter": ByteString = ByteString::new(),
         /// The reason code (MQTT 5.0, 3.9.3).
         code "code": u8 = 0,
+    }
+}
+
+event! {
+    /// The broker grants a topic filter that it had refused.
+    pub struct FilterGranted "binding.mqtt_mcp.filter.granted" Info
+        "the broker grants the subscription to '{filter}' now"
+    {
+        /// The topic filter.
+        filter "filter": ByteString = ByteString::new(),
     }
 }
 

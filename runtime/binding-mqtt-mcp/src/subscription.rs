@@ -1,10 +1,12 @@
 //! The subscription to requests: one stream for all topic filters, for as long as the worker runs.
 //!
-//! `mqtt · client` restores it when the connection was lost. If the stream itself fails, it is opened
+//! `mqtt · client` restores it when the connection was lost, and requests refused filters again. If the stream itself fails, it is opened
 //! again a second later.
 //!
 //! A request is acknowledged to the broker when its answer is published, so that the broker keeps it until
 //! then: see [`Receipt`].
+
+use std::collections::BTreeSet;
 
 use bytestring::ByteString;
 use tidegate_engine::{BindingId, CallContext, Context, Duration, StreamId, TimerId, Token};
@@ -14,7 +16,7 @@ use tidegate_streams::mqtt::{
 };
 use tidegate_streams::{AbortEx, BeginEx, FlushEx, Frame, ResetEx};
 
-use crate::events::{FilterRefused, SubscriptionFailed};
+use crate::events::{FilterGranted, FilterRefused, SubscriptionFailed};
 
 /// The token of its stream.
 pub(crate) const SUBSCRIPTION: Token = Token(u32::MAX);
@@ -52,6 +54,8 @@ pub(crate) struct Subscription {
     /// The broker keeps unacknowledged requests after the end of the stream.
     keeps: bool,
     filters: Vec<(ByteString, u8)>,
+    /// Those that the broker refuses.
+    refused: BTreeSet<ByteString>,
     stream: Option<StreamId>,
     /// Our half of the stream has ended.
     ended: bool,
@@ -74,6 +78,7 @@ impl Subscription {
             terms,
             keeps: false,
             filters,
+            refused: BTreeSet::new(),
             stream: None,
             ended: false,
             retry: None,
@@ -113,7 +118,7 @@ impl Subscription {
                 self.reported = false;
                 if let BeginEx::Mqtt(MqttBeginEx::Subscribe(begin)) = begin.into_inner() {
                     self.keeps = begin.session_expiry > 0;
-                    Self::answered(cx, begin.filters);
+                    self.answered(cx, begin.filters);
                 }
             }
             Frame::Data(data) => {
@@ -122,7 +127,7 @@ impl Subscription {
             }
             Frame::Flush(flush) => {
                 if let FlushEx::Mqtt(MqttFlushEx::Granted(granted)) = *flush {
-                    Self::answered(cx, granted.filters);
+                    self.answered(cx, granted.filters);
                 }
             }
             Frame::End(_) => {
@@ -167,13 +172,18 @@ impl Subscription {
         self.keeps
     }
 
-    /// Reports what the broker refused.
-    fn answered(cx: &mut Context<'_>, filters: Vec<MqttTopicFilter>) {
+    /// Reports what the broker refused, and what it grants after that.
+    fn answered(&mut self, cx: &mut Context<'_>, filters: Vec<MqttTopicFilter>) {
         for filter in filters {
             if filter.reason_code >= 0x80 {
+                self.refused.insert(filter.pattern.clone());
                 cx.event(&FilterRefused {
                     filter: filter.pattern,
                     code: filter.reason_code,
+                });
+            } else if self.refused.remove(&filter.pattern) {
+                cx.event(&FilterGranted {
+                    filter: filter.pattern,
                 });
             }
         }
@@ -266,7 +276,13 @@ pub(crate) fn why(reset: Option<MqttReset>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+    use tidegate_engine::testing::Rig;
+    use tidegate_options::ActionRoute;
+    use tidegate_streams::mqtt::MqttGranted;
+
     use super::*;
+    use crate::MqttMcp;
 
     fn terms(group: Option<&'static str>) -> Terms {
         Terms {
@@ -283,5 +299,43 @@ mod tests {
         assert_eq!(terms(None).filter(&filter), filter);
         let shared = terms(Some("planners")).filter(&filter);
         assert_eq!(shared, "$share/planners/devices/+/call");
+    }
+
+    #[test]
+    fn a_refused_filter_and_its_later_grant_are_events() {
+        let when = json!([{ "topic": "a" }, { "topic": "b" }]);
+        let route = ActionRoute {
+            when: serde_json::from_value(when).expect("conditions"),
+            with: serde_json::from_value(json!({ "tool": "x" })).expect("an action"),
+        };
+        let options = serde_json::from_value(json!({})).expect("options");
+        let mut rig = Rig::new();
+        let (mqtt, mcp) = (rig.edge(1 << 20), rig.edge(1 << 20));
+        rig.attach(MqttMcp::new(&options, vec![route], mqtt, mcp, None));
+        rig.worker.start();
+        rig.turn(mqtt, |_| {});
+        let stream = rig.outputs(mqtt).first().expect("it subscribes").at.stream;
+        let filter = |pattern: &'static str, reason_code| MqttTopicFilter {
+            pattern: pattern.into(),
+            reason_code,
+            ..MqttTopicFilter::default()
+        };
+        let begin = MqttSubscribe {
+            filters: vec![filter("a", 1), filter("b", 0x97)],
+            ..MqttSubscribe::default()
+        };
+        rig.send(mqtt, stream, Frame::begin(begin));
+        for filters in [vec![filter("a", 1), filter("b", 1)], vec![filter("b", 1)]] {
+            rig.send(mqtt, stream, Frame::flush(MqttGranted { filters }));
+        }
+        let events = std::iter::from_fn(|| rig.worker.poll_event());
+        let events: Vec<String> = events.map(|it| it.message).collect();
+        assert_eq!(
+            events,
+            [
+                "the broker refused the subscription to 'b' with reason code 151",
+                "the broker grants the subscription to 'b' now"
+            ]
+        );
     }
 }

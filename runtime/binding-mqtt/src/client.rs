@@ -85,6 +85,7 @@ mod receiving;
 mod reconnect;
 mod redelivery;
 mod redirect;
+mod refused;
 mod resume;
 mod routing;
 mod scram;

@@ -51,6 +51,7 @@ use crate::codec::{Decoder, ReasonCode};
 pub(super) const PHASE_TIMER: u32 = 1;
 pub(super) const KEEP_ALIVE_TIMER: u32 = 2;
 pub(super) const OVERDUE_TIMER: u32 = 3;
+pub(super) const REFUSED_TIMER: u32 = 5;
 /// The kind of the deadline timer of a stream.
 pub(super) const DEADLINE_TIMER: u32 = 4;
 
@@ -421,6 +422,7 @@ impl Connection {
                 self.pulse(env);
             }
             OVERDUE_TIMER => self.check_overdue(env),
+            REFUSED_TIMER => self.ask_refused(env),
             _ => {
                 self.phase_timer = None;
                 self.phase_timer_fired(env);

@@ -172,6 +172,7 @@ impl Connection {
         self.clear_phase_timer(env.cx);
         self.set_keep_alive_timer(env.cx, None);
         self.clear_overdue_timer(env.cx);
+        self.clear_repetitions(env.cx);
         let Some(bytes) = self.bytes else {
             return;
         };
@@ -266,6 +267,7 @@ impl Connection {
         };
         self.set_keep_alive_timer(env.cx, None);
         self.clear_overdue_timer(env.cx);
+        self.clear_repetitions(env.cx);
         self.phase = Phase::Closing;
         let kept = self.session.is_kept() && !self.leaves_session();
         let disconnect = packets::disconnect_finally(&mut self.packets, kept);

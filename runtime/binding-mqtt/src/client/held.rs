@@ -37,6 +37,7 @@ use super::events::MessageUnreadable;
 use super::failure::Failure;
 use super::packets;
 use super::redelivery::{Acknowledged, content};
+use super::refused::Repetitions;
 use super::streams::Streams;
 use super::subscriptions::{Recipient, Recipients};
 use crate::codec::{DecodeError, PassedOver, Publish, ReasonCode, Version};
@@ -101,6 +102,8 @@ pub(super) struct Held {
     terms: Terms,
     /// The client identifier is not random: the session may outlive this process.
     is_lasting: bool,
+    /// Of the requests for refused filters.
+    pub(super) repetitions: Repetitions,
     /// By number, in order of receipt.
     messages: BTreeMap<u64, Message>,
     /// What the packet identifiers of this connection stand for.
@@ -125,6 +128,7 @@ impl Held {
         Self {
             terms,
             is_lasting,
+            repetitions: Repetitions::new(),
             messages: BTreeMap::new(),
             here: BTreeMap::new(),
             order: VecDeque::new(),

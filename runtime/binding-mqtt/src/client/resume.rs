@@ -240,7 +240,8 @@ impl Connection {
             };
             if subscriber.is_kept() {
                 subscriber.interrupted = None;
-            } else if subscriber.accepted {
+            }
+            if subscriber.accepted {
                 // SUBSCRIBE replaces the subscription, so UNSUBSCRIBE is not needed.
                 let subscriptions = &mut self.session.subscriptions;
                 subscriptions.remove_stream(*key, subscriber.unkept());

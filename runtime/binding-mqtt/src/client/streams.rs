@@ -18,6 +18,7 @@ use super::publications::Publication;
 use super::subscriptions::{FilterRequest, Recipient};
 use crate::codec::ReasonCode;
 
+mod again;
 mod beginning;
 
 /// Maximum number of filters of a stream.
@@ -138,6 +139,8 @@ pub(super) struct RequestedFilter {
     code: Option<ReasonCode>,
     /// The broker refused it when the stream was accepted: the stream does without it.
     given_up: bool,
+    /// The refusal that the caller knows, while it is requested again.
+    refused: Option<ReasonCode>,
     /// The reply BEGIN was sent before the answer, and stated the requested `QoS`.
     assumed: bool,
 }
@@ -342,9 +345,10 @@ impl Subscriber {
     }
 
     /// Whether the broker keeps the messages for it while there is no connection, in a session that
-    /// is kept: those of `QoS` 1 and 2.
+    /// is kept: those of `QoS` 1 and 2. It goes on without filters that were refused.
     pub(super) fn is_kept(&self) -> bool {
-        self.accepted && self.filters.iter().all(RequestedFilter::is_kept)
+        let mut needed = self.filters.iter().filter(|asked| !asked.given_up);
+        self.accepted && needed.all(RequestedFilter::is_kept)
     }
 
     /// The filters whose messages the broker does not keep, with their indexes.
@@ -362,9 +366,12 @@ impl Subscriber {
         }
     }
 
-    /// The connection was lost: granted filters must be requested again. Refused ones stay refused.
+    /// The connection was lost: granted filters must be requested again. Refused ones stay refused, unless the
+    /// caller acknowledges the messages: its subscription lasts.
     pub(super) fn clear_answers(&mut self) {
-        if self.accepted {
+        if self.accepted && self.terms.is_some() {
+            self.remember_refusals();
+        } else if self.accepted {
             self.filters.retain(|asked| !asked.is_refused());
         }
         for asked in &mut self.filters {
@@ -395,8 +402,9 @@ impl Subscriber {
                 && (!retain || asked.request.retained || asked.request.as_published)
                 && asked.request.filter.matches(topic)
         });
-        // Of several with the same QoS, the last one: the choice must only be deterministic.
-        let chosen = matching.max_by_key(|(_, asked)| asked.request.qos);
+        // Of several with the same QoS, the last one: the choice must only be deterministic. For one that is
+        // requested again after a refusal, there may be no copy.
+        let chosen = matching.max_by_key(|(_, asked)| (!asked.given_up, asked.request.qos));
         chosen.is_some_and(|(chosen, _)| names(recipients, chosen))
     }
 
@@ -514,6 +522,7 @@ fn ask(mut original: MqttTopicFilter, floor: u8) -> Result<RequestedFilter, Fail
         covered_by: None,
         code: None,
         given_up: false,
+        refused: None,
         assumed: false,
     })
 }

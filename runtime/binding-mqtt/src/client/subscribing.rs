@@ -237,6 +237,7 @@ impl Connection {
         if let Some(stream) = env.streams.get_mut(key) {
             stream.clear_deadline(env.cx);
         }
+        self.watch_refused(env, key);
         self.complete_if_full(env);
     }
 }

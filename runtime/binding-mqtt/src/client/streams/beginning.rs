@@ -11,7 +11,7 @@ use crate::codec::ReasonCode;
 
 impl Subscriber {
     /// The broker's answer for a filter, or for the one that is subscribed to instead.
-    fn code_of(&self, asked: &RequestedFilter) -> Option<ReasonCode> {
+    pub(super) fn code_of(&self, asked: &RequestedFilter) -> Option<ReasonCode> {
         let mut by = asked;
         while let Some(other) = by.covered_by.and_then(|by| self.filters.get(by)) {
             by = other;
@@ -57,12 +57,19 @@ impl Subscriber {
         }
     }
 
-    /// All filters are answered: those that were not when the reply began, with the reason codes.
+    /// All filters are answered: those that were not when the reply began, and those whose answer is another one
+    /// than before, with the reason codes.
     pub(in crate::client) fn late_answers(&mut self) -> Vec<MqttTopicFilter> {
-        let late = self.filters.iter().filter(|asked| asked.assumed);
+        let has_changed = |asked: &RequestedFilter| {
+            let refused = asked.refused;
+            refused.is_some_and(|refused| self.code_of(asked) != Some(refused))
+        };
+        let filters = self.filters.iter();
+        let late = filters.filter(|asked| asked.assumed || has_changed(asked));
         let late = late.map(|asked| self.stated(asked)).collect();
         for asked in &mut self.filters {
             asked.assumed = false;
+            asked.refused = None;
         }
         late
     }
