@@ -170,6 +170,11 @@ impl RequestTopic {
         Ok(Self { levels, filter })
     }
 
+    /// As in the config.
+    pub(crate) fn text(&self) -> String {
+        self.levels.text()
+    }
+
     /// The topic filter, with wildcards in place of names.
     pub(crate) const fn filter(&self) -> &TopicFilter {
         &self.filter

@@ -33,6 +33,7 @@ mod crash_tests;
 mod document;
 mod events;
 mod exchange;
+mod explain;
 mod failure;
 mod lanes;
 mod levels;
@@ -62,6 +63,7 @@ mod variables;
 
 pub use action::With;
 pub use events::{RequestCompleted, StepCompleted};
+pub use explain::{Asks, Explainer, Explanation};
 pub use options::{Condition, Options};
 pub use proxy::MqttMcp;
 #[doc(hidden)]

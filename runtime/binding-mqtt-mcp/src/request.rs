@@ -297,11 +297,7 @@ fn identify(envelope: &mut Envelope, route: &Route) -> Result<(), Failure> {
     };
     let subject = identity.subject().render(&envelope.variables);
     let subject = subject.map_err(|why| invalid("identity", &why))?;
-    let is_plain = !subject.is_empty()
-        && subject.len() <= SUBJECT_MAX
-        && !subject.contains(['/', '+', '#'])
-        && !subject.chars().any(char::is_control);
-    if !is_plain {
+    if !is_subject(&subject) {
         let why = format!(
             "the subject must have 1 to {SUBJECT_MAX} bytes without '/', '+', '#' and control \
              characters"
@@ -320,6 +316,14 @@ fn identify(envelope: &mut Envelope, route: &Route) -> Result<(), Failure> {
         ..Identity::default()
     }));
     Ok(())
+}
+
+/// Whether a text can be the subject of a device.
+pub(crate) fn is_subject(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= SUBJECT_MAX
+        && !text.contains(['/', '+', '#'])
+        && !text.chars().any(char::is_control)
 }
 
 /// The failure of a template of a request.

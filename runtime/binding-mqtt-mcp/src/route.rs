@@ -180,7 +180,17 @@ impl Route {
 
     /// Whether the route may call a tool.
     pub(crate) fn allows(&self, tool: &str) -> bool {
-        self.allow.is_empty() || self.allow.iter().any(|glob| glob.matches(tool))
+        self.allow.is_empty() || self.allow_matching(tool).is_some()
+    }
+
+    /// The first entry of `allow` that matches a tool.
+    pub(crate) fn allow_matching(&self, tool: &str) -> Option<&Glob> {
+        self.allow.iter().find(|glob| glob.matches(tool))
+    }
+
+    /// The topics of its requests, as in the config.
+    pub(crate) fn topics(&self) -> Vec<String> {
+        self.topics.iter().map(RequestTopic::text).collect()
     }
 
     /// The named levels of a topic that it has requests on.
@@ -250,6 +260,11 @@ impl Routes {
 
     pub(crate) fn get(&self, route: usize) -> Option<&Route> {
         self.all.get(route)
+    }
+
+    /// All routes, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.all.iter()
     }
 
     /// The rules of all raw routes.

@@ -90,7 +90,8 @@ Examples:
     Genkey(Genkey),
     /// Say what an identity may do with a tool or a topic, and by which rule.
     #[command(
-        after_help = "A name with '/', '+' or '#' is a topic or topic filter, any other name a tool.
+        after_help = "A name with '/', '+' or '#' is a topic or topic filter, any other name a tool. Machines that call tools
+through mqtt_mcp · proxy are callers of the guard 'mqtt', or anonymous.
 
 Exit codes:
   0     it is permitted
@@ -99,7 +100,8 @@ Exit codes:
 Examples:
   tidegate explain --config plant.yaml --identity alice --roles operator plant__publish
   tidegate explain --config plant.yaml --identity alice --roles viewer commands/lamp/set
-  tidegate explain --config plant.yaml --anonymous status/#"
+  tidegate explain --config plant.yaml --anonymous status/#
+  tidegate explain --config barista.yaml --identity robot --guard mqtt --roles barista crm__get_customer_preferences"
     )]
     Explain(Box<Explain>),
     /// Make a config of the config of another server.

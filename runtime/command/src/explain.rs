@@ -1,8 +1,11 @@
 //! `tidegate explain`: what an identity may do with a tool or a topic, and by which rule.
 //!
-//! It follows a call from each `mcp · server` through the bindings that decide, and asks each of them
-//! with the code that decides at run time. A binding that decides nothing is passed; one that renames
-//! tools ends the path, with a word about it.
+//! It follows a call from each `mcp · server`, where clients enter, and from each route of an `mqtt_mcp ·
+//! proxy`, where machines do, through the bindings that decide, and asks each of them with the code that
+//! decides at run time. A binding that decides nothing is passed; one that renames tools ends the path, with
+//! a word about it.
+
+mod machines;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -97,6 +100,7 @@ fn identity(asked: &Explain, config: &Config) -> Result<Option<Identity>, Failur
     };
     let guards = config.bindings.iter().flat_map(|binding| &binding.guards);
     let mut guards: Vec<&str> = guards.map(|it| it.guard.as_str()).collect();
+    guards.extend(machines::guard(config).map_err(tidegate_config::LoadError::Faults)?);
     guards.sort_unstable();
     guards.dedup();
     let guard = match (&asked.guard, &guards[..]) {
@@ -170,36 +174,67 @@ impl Follow<'_> {
         self.config.bindings.get(index)
     }
 
-    /// The exits of the servers: where calls enter.
-    fn entries(&self) -> Vec<usize> {
+    /// The servers, where calls of clients enter, and their exits: one for each exit.
+    fn servers(&self) -> Vec<(&Binding, usize)> {
         let is_server = |it: &&Binding| it.r#type == "mcp" && it.kind == "server";
         let servers = self.config.bindings.iter().filter(is_server);
-        let mut exits: Vec<usize> = servers.flat_map(Binding::targets).collect();
-        exits.sort_unstable();
-        exits.dedup();
+        let exits = servers.flat_map(|server| server.targets().map(move |exit| (server, exit)));
+        let mut exits: Vec<(&Binding, usize)> = exits.collect();
+        exits.sort_by_key(|(_, exit)| *exit);
+        exits.dedup_by_key(|(_, exit)| *exit);
         exits
     }
 
     /// Every path of a call of a tool.
     fn tool(&self, name: &str) -> Result<Vec<Path>, Faults> {
-        let paths = self.entries().into_iter();
-        let paths = paths.map(|entry| self.follow(entry, name, None));
-        paths.collect()
+        let mut paths = Vec::new();
+        for entry in self.servers() {
+            paths.push(self.of_clients(entry, name, None)?);
+        }
+        for entry in self.machines() {
+            paths.extend(self.of_machines(entry, name, None)?);
+        }
+        Ok(paths)
     }
 
     /// Every path to publish to a topic, or to receive from it.
-    fn topic(&self, topic: &str) -> Result<Vec<Path>, Faults> {
+    fn topic(&self, text: &str) -> Result<Vec<Path>, Faults> {
         let mut paths = Vec::new();
-        for entry in self.entries() {
-            for operation in ["publish", "receive"] {
-                let text = topic;
-                for name in self.names(entry, operation)? {
-                    let topic = Topic { operation, text };
-                    paths.push(self.follow(entry, &name, Some(topic))?);
+        for operation in ["publish", "receive"] {
+            let topic = Some(Topic { operation, text });
+            for entry in self.servers() {
+                for name in self.names(entry.1, operation)? {
+                    paths.push(self.of_clients(entry, &name, topic)?);
+                }
+            }
+            for entry in self.machines() {
+                for name in self.names(entry.1, operation)? {
+                    paths.extend(self.of_machines(entry, &name, topic)?);
                 }
             }
         }
         Ok(paths)
+    }
+
+    /// The path of a call that clients make.
+    fn of_clients(
+        &self,
+        (server, exit): (&Binding, usize),
+        name: &str,
+        topic: Option<Topic<'_>>,
+    ) -> Result<Path, Faults> {
+        let name_shown = shown(name);
+        let mut path = Path::new(if machines::are_in(self.config) {
+            format!("call of {name_shown} by clients")
+        } else {
+            format!("call of {name_shown}")
+        });
+        if machines::is_one(self.config, self.caller.as_ref()) {
+            let why = "refused: only machines have identities of this guard".to_owned();
+            path.refuse(server, why);
+            return Ok(path);
+        }
+        self.follow(path, exit, name, topic)
     }
 
     /// The names under which a binding offers the tool of an operation.
@@ -227,14 +262,15 @@ impl Follow<'_> {
         Ok(explainer.name_of(operation).unwrap_or(operation).to_owned())
     }
 
-    /// Follows a call of a tool, to a topic if one is given.
-    fn follow(&self, entry: usize, name: &str, topic: Option<Topic<'_>>) -> Result<Path, Faults> {
-        let mut path = Path {
-            what: format!("call of {}", shown(name)),
-            steps: Vec::new(),
-            permitted: true,
-        };
-        let (mut at, mut name) = (Some(entry), name.to_owned());
+    /// Follows a call of a tool from a binding on, to a topic if one is given.
+    fn follow(
+        &self,
+        mut path: Path,
+        from: usize,
+        name: &str,
+        topic: Option<Topic<'_>>,
+    ) -> Result<Path, Faults> {
+        let (mut at, mut name) = (Some(from), name.to_owned());
         while let Some(binding) = at.and_then(|index| self.binding(index)) {
             at = binding.targets().next();
             match (&*binding.r#type, &*binding.kind) {
@@ -399,6 +435,15 @@ impl Follow<'_> {
 }
 
 impl Path {
+    /// A path that nothing has refused yet.
+    const fn new(what: String) -> Self {
+        Self {
+            what,
+            steps: Vec::new(),
+            permitted: true,
+        }
+    }
+
     fn step(&mut self, binding: &Binding, decision: String) {
         self.steps.push(Step {
             binding: binding.name.clone(),

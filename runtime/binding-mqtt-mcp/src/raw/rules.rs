@@ -37,7 +37,12 @@ impl Rules {
 
     /// Whether a tool may be called.
     pub(crate) fn allow_tool(&self, tool: &str) -> bool {
-        self.tools.is_empty() || self.tools.iter().any(|it| it.matches(tool))
+        self.tools.is_empty() || self.tools_matching(tool).is_some()
+    }
+
+    /// The first entry of `tools` that matches a tool.
+    pub(crate) fn tools_matching(&self, tool: &str) -> Option<&Glob> {
+        self.tools.iter().find(|it| it.matches(tool))
     }
 
     /// Whether some tools may not be called, so that lists are made shorter.
