@@ -263,6 +263,52 @@ const HELP: &[(&str, &str)] = &[
         "mqtt.client.streams.refused",
         "Streams refused without an attempt to connect.",
     ),
+    ("mqtt_mcp.answers", "Answers to machines by result."),
+    (
+        "mqtt_mcp.answers.waiting",
+        "Answers that wait for the broker.",
+    ),
+    (
+        "mqtt_mcp.listens",
+        "Subscriptions of devices (subscriptions/listen) that last.",
+    ),
+    (
+        "mqtt_mcp.messages.ignored",
+        "Messages that are no requests: retained, or 'if' is false for them.",
+    ),
+    (
+        "mqtt_mcp.progress",
+        "Messages about the progress of tools by result.",
+    ),
+    ("mqtt_mcp.queue.bytes", "Size of the records in the queue."),
+    (
+        "mqtt_mcp.queue.requests",
+        "Requests in the queue, remembered ones included.",
+    ),
+    (
+        "mqtt_mcp.remembered.evicted",
+        "Answers and requests that were forgotten at a limit, before their time.",
+    ),
+    (
+        "mqtt_mcp.request.duration",
+        "Time from the receipt of requests to their outcome.",
+    ),
+    ("mqtt_mcp.requests", "Requests of machines by outcome."),
+    (
+        "mqtt_mcp.requests.remembered",
+        "Requests that are remembered with their answers.",
+    ),
+    (
+        "mqtt_mcp.requests.repeated",
+        "Requests that came again, and were answered as before.",
+    ),
+    ("mqtt_mcp.requests.running", "Requests that run."),
+    ("mqtt_mcp.requests.waiting", "Requests that wait."),
+    (
+        "mqtt_mcp.step.duration",
+        "Time from the call of a tool for a request to its result.",
+    ),
+    ("mqtt_mcp.steps", "Calls of tools for requests by outcome."),
     (
         "stdio.client.processes",
         "Processes that run, or are being started or ended.",
@@ -272,6 +318,12 @@ const HELP: &[(&str, &str)] = &[
         "Processes by outcome: started, and failed to start or ended by themselves.",
     ),
     ("stdio.server.lines", "Lines of standard input by outcome."),
+    (
+        "store.file.commits",
+        "Transactions that made writes durable.",
+    ),
+    ("store.file.failures", "Failures of the file."),
+    ("store.file.writes", "Writes to the file."),
     ("tcp.client.bytes", "Bytes by direction."),
     ("tcp.client.connections", "Open connections."),
     ("tcp.client.connects", "Attempts to connect by outcome."),

@@ -11,6 +11,7 @@ use tidegate_streams::{Frame, shown};
 use crate::answer::{Answer, Answers};
 use crate::events::{
     AnswerLost, Counts, Progress as ProgressOutcome, Publication as Outcome, RequestCompleted,
+    StepEnd,
 };
 use crate::exchange::Phase;
 use crate::failure::{Executed, Failure, Reason, Status};
@@ -79,17 +80,17 @@ impl MqttMcp {
             return;
         };
         exchange.envelope.variables = exchange.variables().clone();
-        let outcome = match failure.reason {
-            Reason::TimedOut => Reason::TimedOut.word(),
-            _ => "cancelled",
+        let end = match failure.reason {
+            Reason::TimedOut => StepEnd::of(Some(&failure)),
+            _ => StepEnd::CANCELLED,
         };
         for (step, call) in &cancelled {
             let step = route.steps.get(*step).map_or("", |step| &*step.name);
-            Self::call_completed(cx, exchange, step, call, outcome);
+            Self::call_completed(cx, &mut self.counts, exchange, step, call, end);
         }
         if let Some(mut raw) = raw {
             raw.cancel(cx);
-            Self::raw_completed(cx, exchange, &raw, outcome);
+            Self::raw_completed(cx, &mut self.counts, exchange, &raw, end);
         }
         let answers = Answers {
             envelope: &exchange.envelope,

@@ -3,6 +3,8 @@
 //! A crash leaves the writes that were durable, and perhaps some of those on their way. The broker sends again
 //! what was not acknowledged, and perhaps what was acknowledged last.
 
+mod figures;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;

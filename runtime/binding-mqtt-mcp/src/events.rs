@@ -5,7 +5,7 @@ use tidegate_engine::MeterKind::Counter;
 use tidegate_engine::{Duration, Histogram, Meter};
 use tidegate_streams::{event, words};
 
-use crate::failure::Status;
+use crate::failure::{Failure, Status};
 
 event! {
     /// A request of a device was answered or refused, or expired.
@@ -170,6 +170,60 @@ event! {
 }
 
 words! {
+    /// How a call of a tool for a request ended.
+    pub enum StepOutcome {
+        /// The tool succeeded.
+        Ok "ok",
+        /// It reported an error, or its server did.
+        Failed "failed",
+        /// It was not executed.
+        Rejected "rejected",
+        /// There was no result in time.
+        TimedOut "timedOut",
+        /// The result was lost.
+        Unknown "unknown",
+        /// The request ended before.
+        Cancelled "cancelled",
+    }
+}
+
+/// How a step ended: for the meters, and in the word of its event.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StepEnd {
+    pub(crate) outcome: StepOutcome,
+    pub(crate) word: &'static str,
+}
+
+impl StepEnd {
+    /// The request ended before.
+    pub(crate) const CANCELLED: Self = Self {
+        outcome: StepOutcome::Cancelled,
+        word: "cancelled",
+    };
+
+    /// With a result, or a failure.
+    pub(crate) fn of(failure: Option<&Failure>) -> Self {
+        let Some(failure) = failure else {
+            return Self {
+                outcome: StepOutcome::Ok,
+                word: "ok",
+            };
+        };
+        let outcome = match failure.status {
+            Status::Done => StepOutcome::Ok,
+            Status::Failed => StepOutcome::Failed,
+            Status::Rejected => StepOutcome::Rejected,
+            Status::TimedOut => StepOutcome::TimedOut,
+            Status::Unknown => StepOutcome::Unknown,
+        };
+        Self {
+            outcome,
+            word: failure.reason.word(),
+        }
+    }
+}
+
+words! {
     /// What became of an answer.
     pub enum Publication {
         /// The broker acknowledged it as its `QoS` requires.
@@ -197,6 +251,7 @@ words! {
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     requests: [Histogram; Status::ALL.len()],
+    steps: [Histogram; StepOutcome::ALL.len()],
     answers: [u64; Publication::ALL.len()],
     progress: [u64; Progress::ALL.len()],
     /// Requests that were answered as before.
@@ -208,6 +263,12 @@ pub(crate) struct Counts {
 impl Counts {
     pub(crate) fn request(&mut self, status: Status, duration: Duration) {
         if let Some(figure) = self.requests.get_mut(status as usize) {
+            figure.record(duration);
+        }
+    }
+
+    pub(crate) fn step(&mut self, outcome: StepOutcome, duration: Duration) {
+        if let Some(figure) = self.steps.get_mut(outcome as usize) {
             figure.record(duration);
         }
     }
@@ -232,6 +293,13 @@ impl Counts {
                 meter.histogram("mqtt_mcp.request.duration", &labels, figure);
             }
         }
+        for (figure, outcome) in self.steps.iter().zip(StepOutcome::ALL) {
+            let labels = [("outcome", outcome.word())];
+            meter.record(Counter, "mqtt_mcp.steps", &labels, figure.count());
+            if figure.count() > 0 {
+                meter.histogram("mqtt_mcp.step.duration", &labels, figure);
+            }
+        }
         for (count, what) in self.answers.iter().zip(Publication::ALL) {
             let labels = [("result", what.word())];
             meter.record(Counter, "mqtt_mcp.answers", &labels, *count);
@@ -242,5 +310,76 @@ impl Counts {
         }
         meter.counter("mqtt_mcp.requests.repeated", self.repeated);
         meter.counter("mqtt_mcp.messages.ignored", self.ignored);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_engine::Measures;
+
+    use super::*;
+
+    /// Each figure has another value, so that no two can be mistaken for each other.
+    #[test]
+    fn each_word_has_a_figure_of_its_own() {
+        let mut counts = Counts::default();
+        let times = |index: usize| 0..=index;
+        for (index, status) in Status::ALL.iter().enumerate() {
+            times(index).for_each(|_| counts.request(*status, Duration::from_millis(2)));
+        }
+        for (index, outcome) in StepOutcome::ALL.iter().enumerate() {
+            times(index).for_each(|_| counts.step(*outcome, Duration::from_millis(3)));
+        }
+        for (index, what) in Publication::ALL.iter().enumerate() {
+            times(index).for_each(|_| counts.answer(*what));
+        }
+        for (index, what) in Progress::ALL.iter().enumerate() {
+            times(index).for_each(|_| counts.progress(*what));
+        }
+        (counts.repeated, counts.ignored) = (7, 8);
+        let mut measures = Measures::default();
+        counts.report(measures.of("it"));
+        let value = |name: &str, word: &str| measures.labelled("it", name, word);
+        for (index, status) in (1..).zip(Status::ALL) {
+            let word = status.word();
+            assert_eq!(value("mqtt_mcp.requests", word), index, "{word}");
+            assert_eq!(value("mqtt_mcp.request.duration", word), index, "{word}");
+        }
+        for (index, outcome) in (1..).zip(StepOutcome::ALL) {
+            let word = outcome.word();
+            assert_eq!(value("mqtt_mcp.steps", word), index, "{word}");
+            assert_eq!(value("mqtt_mcp.step.duration", word), index, "{word}");
+        }
+        for (index, what) in (1..).zip(Publication::ALL) {
+            assert_eq!(value("mqtt_mcp.answers", what.word()), index, "{what:?}");
+        }
+        for (index, what) in (1..).zip(Progress::ALL) {
+            assert_eq!(value("mqtt_mcp.progress", what.word()), index, "{what:?}");
+        }
+        assert_eq!(measures.value("it", "mqtt_mcp.requests.repeated"), 7);
+        assert_eq!(measures.value("it", "mqtt_mcp.messages.ignored"), 8);
+        let sums = measures.iter().filter_map(|it| it.histogram.as_ref());
+        let sums: Vec<u64> = sums.map(|it| it.sum().as_millis()).collect();
+        assert_eq!(sums, [2, 4, 6, 8, 10, 3, 6, 9, 12, 15, 18]);
+    }
+
+    #[test]
+    fn a_step_ends_as_its_failure_says() {
+        let end = StepEnd::of(None);
+        assert_eq!((end.outcome, end.word), (StepOutcome::Ok, "ok"));
+        let of = |status| {
+            let failure = Failure {
+                status,
+                ..Failure::rejected(crate::failure::Reason::Busy, "full")
+            };
+            let end = StepEnd::of(Some(&failure));
+            assert_eq!(end.word, "busy");
+            end.outcome
+        };
+        assert_eq!(of(Status::Failed), StepOutcome::Failed);
+        assert_eq!(of(Status::Rejected), StepOutcome::Rejected);
+        assert_eq!(of(Status::TimedOut), StepOutcome::TimedOut);
+        assert_eq!(of(Status::Unknown), StepOutcome::Unknown);
+        assert_eq!(StepEnd::CANCELLED.outcome, StepOutcome::Cancelled);
     }
 }

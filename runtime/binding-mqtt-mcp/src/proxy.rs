@@ -13,7 +13,7 @@ use tidegate_streams::{BeginEx, Frame};
 use crate::action::With;
 use crate::aio::Clock;
 use crate::call::{Call, ToolResult};
-use crate::events::{Counts, StepCompleted};
+use crate::events::{Counts, StepCompleted, StepEnd};
 use crate::exchange::{Caller, EndedCall, Exchange, GRACE, PROGRESS, Phase, STEP};
 use crate::failure::{Failure, Reason};
 use crate::lanes::{Entry, Lanes, Limits};
@@ -374,8 +374,9 @@ impl MqttMcp {
         let Some(exchange) = self.exchanges.get(index) else {
             return;
         };
-        let outcome = ended.failure.as_ref().map_or("ok", |it| it.reason.word());
-        Self::call_completed(cx, exchange, &ended.name, &ended.call, outcome);
+        let end = StepEnd::of(ended.failure.as_ref());
+        let counts = &mut self.counts;
+        Self::call_completed(cx, counts, exchange, &ended.name, &ended.call, end);
         cx.work_with(exchange.context.clone());
         match ended.failure.filter(|_| ended.is_fatal) {
             Some(failure) => {
@@ -386,27 +387,27 @@ impl MqttMcp {
         }
     }
 
-    /// Emits the event of a call that has ended.
+    /// Counts a call that has ended, and emits its event.
     pub(crate) fn call_completed(
         cx: &mut Context<'_>,
+        counts: &mut Counts,
         exchange: &Exchange,
         step: &str,
         call: &Call,
-        outcome: &'static str,
+        end: StepEnd,
     ) {
+        let duration = cx.now().since(call.begun);
+        counts.step(end.outcome, duration);
         cx.work_with(call.context.clone());
-        cx.event_with(|cx| {
-            let duration = cx.now().since(call.begun);
-            StepCompleted {
-                tool: call.tool.clone(),
-                topic: exchange.envelope.topic.clone(),
-                device: exchange.envelope.device.clone(),
-                step: step.into(),
-                request: format!("{:016x}", exchange.context.trace).into(),
-                outcome: outcome.into(),
-                duration: duration.as_millis(),
-                duration_micros: duration.as_micros(),
-            }
+        cx.event_with(|_| StepCompleted {
+            tool: call.tool.clone(),
+            topic: exchange.envelope.topic.clone(),
+            device: exchange.envelope.device.clone(),
+            step: step.into(),
+            request: format!("{:016x}", exchange.context.trace).into(),
+            outcome: end.word.into(),
+            duration: duration.as_millis(),
+            duration_micros: duration.as_micros(),
         });
     }
 }

@@ -1,5 +1,7 @@
 //! The whole binding between a played broker and a played MCP exit, with any messages: what holds for every request.
 
+mod figures;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -50,6 +52,13 @@ fn routes() -> Vec<ActionRoute<Condition, With>> {
             json!([{ "topic": "mcp/{device}/call" }]),
             json!({ "raw": "json-rpc", "allow": ["*"], "tools": ["get_*"], "identity": "{{ topic.device }}" }),
         ),
+        (
+            json!([{ "topic": "levels/{device}" }]),
+            json!({
+                "if": "{{ payload.x is number and payload.x < 1 }}",
+                "answer": { "topic": "alerts/{device}", "payload": { "x": "{{ payload.x }}" } },
+            }),
+        ),
     ];
     let routes = routes.into_iter().map(|(when, with)| ActionRoute {
         when: serde_json::from_value(when).expect("conditions"),
@@ -98,6 +107,7 @@ fn sent() -> impl Strategy<Value = Sent> {
         "devices//call",
         "orders/r1",
         "lines/7/check",
+        "levels/d1",
         "mcp/d1/call",
         "mcp/d1/call",
         "mcp/d2/call",
@@ -211,6 +221,8 @@ struct Plant {
     published: Vec<ByteString>,
     /// `__stat` of the answers to commands.
     statuses: Vec<ByteString>,
+    /// The end of publications that the broker does not take. `None`: it does not answer.
+    refusal: Option<MqttReset>,
 }
 
 impl Plant {
@@ -229,6 +241,10 @@ impl Plant {
             deliveries: BTreeMap::new(),
             published: Vec::new(),
             statuses: Vec::new(),
+            refusal: Some(MqttReset {
+                reason_code: 0x87,
+                ..MqttReset::default()
+            }),
         };
         plant.rig.turn(mqtt, |_| {});
         plant.play(Exit::Answers, false);
@@ -326,9 +342,8 @@ impl Plant {
             Frame::End(_) => {
                 let topic = self.publications.remove(&stream).expect("it has begun");
                 if refuses {
-                    let reset = MqttReset {
-                        reason_code: 0x87,
-                        ..MqttReset::default()
+                    let Some(reset) = self.refusal.clone() else {
+                        return;
                     };
                     self.rig.turn(self.mqtt, |cx| {
                         cx.terminate(stream, Some(reset.into()), None);
@@ -463,7 +478,8 @@ proptest! {
         }
         for topic in &plant.published {
             let of_device = ["devices/d1/answers", "devices/d2/answers", "clients/", "progress/"];
-            let allowed = of_device.iter().any(|it| topic.starts_with(it)) || topic == "plans/r1";
+            let of_config = ["plans/r1", "alerts/d1"].contains(&&**topic);
+            let allowed = of_config || of_device.iter().any(|it| topic.starts_with(it));
             prop_assert!(allowed, "{topic}");
         }
         let open: Vec<_> = plant.deliveries.iter().filter(|(_, done)| !**done).collect();

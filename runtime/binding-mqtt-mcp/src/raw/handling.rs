@@ -11,7 +11,7 @@ use super::request::{Rpc, Work};
 use super::response;
 use crate::answer::Answers;
 use crate::answering::remembered_until;
-use crate::events::{Publication as Became, StepCompleted};
+use crate::events::{Counts, Publication as Became, StepCompleted, StepEnd};
 use crate::exchange::{Exchange, Phase};
 use crate::failure::{Executed, Failure, Reason, Status};
 use crate::proxy::{MqttMcp, exchange_token};
@@ -87,7 +87,7 @@ impl MqttMcp {
         };
         if let Some(mut raw) = exchange.raw.take() {
             raw.cancel(cx);
-            Self::raw_completed(cx, exchange, &raw, "cancelled");
+            Self::raw_completed(cx, &mut self.counts, exchange, &raw, StepEnd::CANCELLED);
         }
         self.answer(cx, index, None, Some(&failure));
     }
@@ -181,8 +181,8 @@ impl MqttMcp {
         };
         match read {
             Ok((payload, failure)) => {
-                let word = failure.as_ref().map_or("ok", |it| it.reason.word());
-                Self::raw_completed(cx, exchange, &call, word);
+                let end = StepEnd::of(failure.as_ref());
+                Self::raw_completed(cx, &mut self.counts, exchange, &call, end);
                 cx.work_with(exchange.context.clone());
                 let answers = Answers {
                     envelope: &exchange.envelope,
@@ -194,7 +194,8 @@ impl MqttMcp {
             }
             Err((failure, error)) => {
                 rpc.error = error;
-                Self::raw_completed(cx, exchange, &call, failure.reason.word());
+                let end = StepEnd::of(Some(&failure));
+                Self::raw_completed(cx, &mut self.counts, exchange, &call, end);
                 cx.work_with(exchange.context.clone());
                 self.fail(cx, index, &failure, None);
             }
@@ -330,30 +331,30 @@ impl MqttMcp {
         }
     }
 
-    /// Emits the event of an operation that has ended.
+    /// Counts an operation that has ended, and emits its event.
     pub(crate) fn raw_completed(
         cx: &mut Context<'_>,
+        counts: &mut Counts,
         exchange: &Exchange,
         call: &RawCall,
-        outcome: &'static str,
+        end: StepEnd,
     ) {
+        let duration = cx.now().since(call.begun);
+        counts.step(end.outcome, duration);
         cx.work_with(call.context.clone());
         let method = call.method.name();
-        cx.event_with(|cx| {
-            let duration = cx.now().since(call.begun);
-            StepCompleted {
-                tool: match call.method {
-                    Method::ToolsCall => call.subject.clone(),
-                    _ => method.into(),
-                },
-                topic: exchange.envelope.topic.clone(),
-                device: exchange.envelope.device.clone(),
-                step: method.into(),
-                request: format!("{:016x}", exchange.context.trace).into(),
-                outcome: outcome.into(),
-                duration: duration.as_millis(),
-                duration_micros: duration.as_micros(),
-            }
+        cx.event_with(|_| StepCompleted {
+            tool: match call.method {
+                Method::ToolsCall => call.subject.clone(),
+                _ => method.into(),
+            },
+            topic: exchange.envelope.topic.clone(),
+            device: exchange.envelope.device.clone(),
+            step: method.into(),
+            request: format!("{:016x}", exchange.context.trace).into(),
+            outcome: end.word.into(),
+            duration: duration.as_millis(),
+            duration_micros: duration.as_micros(),
         });
     }
 }
