@@ -123,6 +123,33 @@ fn a_difference_is_reported_with_its_line() {
 }
 
 #[test]
+fn an_event_counts_once_and_by_the_fields_that_are_stated() {
+    let refused = r#"> mcp.1   begin toolsCall sessionId="s-1" name="publish" identity={subject="ann"}
+> mcp.1   data  {"name":"publish","arguments":{"topic":"secret","payload":"on"}}
+< mcp.1'  begin toolsCall
+< mcp.1'  data  _
+< mcp.1'  end outcome=ERROR
+> mcp.1   end
+"#;
+    let event = "event binding.mcp_mqtt.access.refused topic=\"secret\" operation=_\n";
+    let script = parse(&format!("{HEAD}{refused}{event}")).expect("a script");
+    for mode in [Mode::Ordered, Mode::Seeded(1)] {
+        let played = play(&script, &for_scenarios(), mode);
+        assert!(played.is_ok(), "{}", played.expect_err("it failed"));
+    }
+    for (events, line) in [
+        (format!("{event}{event}"), 10),
+        (event.replace("secret", "other"), 9),
+        (event.replace("operation", "nothing"), 9),
+        (event.replace("refused", "permitted"), 9),
+    ] {
+        let failure = failure(&format!("{HEAD}{refused}{events}"));
+        assert_eq!(failure.line, line, "{failure}");
+        assert!(failure.what.starts_with("there was no"), "{failure}");
+    }
+}
+
+#[test]
 fn a_difference_is_marked_in_its_line() {
     for (from, to, line, marked) in [
         (
@@ -241,7 +268,7 @@ fn syntax_errors_have_line_and_column() {
         (
             "hello",
             1,
-            "unknown keyword 'hello'; a line starts with '>', '<', '+', '#', 'binding', 'seed', 'window', 'faults', 'repeat', 'again', 'live' or 'ordered'",
+            "unknown keyword 'hello'; a line starts with '>', '<', '+', '#', 'binding', 'seed', 'window', 'faults', 'repeat', 'again', 'event', 'live' or 'ordered'",
         ),
     ] {
         let error = parse(&format!("{HEAD}{line}\n")).expect_err(line);

@@ -7,6 +7,7 @@ mod reaction;
 mod reading;
 mod stimulus;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -98,6 +99,17 @@ impl Failure {
     }
 }
 
+/// The lines that are repeated.
+#[derive(Debug, Default)]
+struct Repeated {
+    start: usize,
+    /// Number of times that they are still to be executed.
+    left: u64,
+    /// What was known before them. Each time they begin with that: their own conversations are new ones.
+    captures: Captures,
+    conversations: BTreeSet<(usize, u32)>,
+}
+
 /// Plays a script.
 pub fn play<F: Factory>(
     script: &Script,
@@ -129,17 +141,25 @@ pub fn play<F: Factory>(
         Harness::new(script, registry, mode).map_err(|what| failed(None, None, what.into()))?;
     let mut played = Played { steps: 0 };
     let mut at = 0;
-    // Start of the repeated lines, remaining repetitions, and the captures before them.
-    let mut repeated = (0, 0, Captures::default());
+    let mut repeated = Repeated::default();
     while let Some(line) = script.lines.get(at) {
         at += 1;
         let Some(step) = &line.step else { continue };
         match step {
-            Step::Repeat(times) => repeated = (at, *times, harness.captures.clone()),
-            Step::Again if repeated.1 > 1 => {
-                at = repeated.0;
-                repeated.1 -= 1;
-                harness.captures = repeated.2.clone();
+            Step::Repeat(times) => {
+                repeated = Repeated {
+                    start: at,
+                    left: *times,
+                    captures: harness.captures.clone(),
+                    conversations: harness.conversations.keys().copied().collect(),
+                };
+            }
+            Step::Again if repeated.left > 1 => {
+                at = repeated.start;
+                repeated.left -= 1;
+                harness.captures = repeated.captures.clone();
+                let known = |key: &_| repeated.conversations.contains(key);
+                harness.conversations.retain(|key, _| known(key));
             }
             _ => {}
         }
@@ -162,16 +182,17 @@ pub fn play<F: Factory>(
 
 /// Executes one step.
 fn execute(harness: &mut Harness, step: &Step) -> Result<(), Difference> {
-    if let Step::Expect(statement) = step {
-        return harness.expect(statement);
+    match step {
+        Step::Expect(statement) => return harness.expect(statement),
+        Step::Event(event) => return Ok(harness.has_emitted(event)?),
+        _ => harness.all_compared()?,
     }
-    harness.all_compared()?;
     match step {
         Step::Play(statement) => harness.stimulate(statement)?,
         Step::Advance(duration) => harness.advance(*duration),
         Step::Next => harness.next()?,
         Step::Shutdown => harness.shutdown(),
-        Step::Expect(_) | Step::Repeat(_) | Step::Again => {}
+        Step::Expect(_) | Step::Event(_) | Step::Repeat(_) | Step::Again => {}
     }
     Ok(harness.no_violations()?)
 }

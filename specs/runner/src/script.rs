@@ -9,6 +9,7 @@ use nom::sequence::preceded;
 use thiserror::Error;
 use tidegate_engine::Duration;
 
+use crate::event::{Event, event};
 use crate::lexer::{Read, SyntaxError, blanks, expected, name, word};
 use crate::statement::{Statement, statement};
 use crate::value::{Pattern, pattern};
@@ -50,6 +51,8 @@ pub enum Step {
     Play(Statement),
     /// `<`
     Expect(Statement),
+    /// An event that no line before was about.
+    Event(Event),
     /// Advance the clock.
     Advance(Duration),
     /// Advance the clock to the next timer.
@@ -153,6 +156,12 @@ impl Script {
         lines.filter_map(|line| Some((line.number, line.text.as_str(), line.step.as_ref()?)))
     }
 
+    /// Whether it is about events, which are recorded then.
+    pub(crate) fn has_events(&self) -> bool {
+        self.steps()
+            .any(|(_, _, step)| matches!(step, Step::Event(_)))
+    }
+
     /// Path of the config.
     pub fn config(&self) -> PathBuf {
         let folder = self.path.parent().unwrap_or(Path::new("."));
@@ -199,6 +208,8 @@ impl Script {
             Some(Step::Play(whole(statement, rest).map_err(failed)?))
         } else if let Some(rest) = body.strip_prefix('<') {
             Some(Step::Expect(whole(statement, rest).map_err(failed)?))
+        } else if let Some(rest) = body.strip_prefix("event ") {
+            Some(Step::Event(whole(event, rest).map_err(failed)?))
         } else if body.starts_with('+') {
             Some(whole(time, body).map_err(failed)?)
         } else {
@@ -269,7 +280,7 @@ impl Script {
             _ => {
                 return Err(format!(
                     "unknown keyword '{keyword}'; a line starts with '>', '<', '+', '#', 'binding', \
-                     'seed', 'window', 'faults', 'repeat', 'again', 'live' or 'ordered'"
+                     'seed', 'window', 'faults', 'repeat', 'again', 'event', 'live' or 'ordered'"
                 ));
             }
         }

@@ -6,12 +6,13 @@ use bytes::Bytes;
 use tidegate_binding_mqtt::codec::{Decoder, Packet, REMAINING_LENGTH_MAX, Version};
 use tidegate_config::{Binding, Config, Declared, Descriptor, Registry};
 use tidegate_engine::{BindingId, Duration, Limits, Output, StreamId, Time, WallTime, Worker};
-use tidegate_streams::{Frame, FrameKind, Half, Protocol, Role};
+use tidegate_streams::{Frame, FrameKind, Half, Protocol, Role, Severity};
 
 use super::Mode;
 use super::call::Carried;
 use super::emitted::{Emitted, What};
 use crate::captures::Captures;
+use crate::event::{Event, line};
 use crate::factory::Factory;
 use crate::script::Script;
 
@@ -61,6 +62,9 @@ pub(super) struct Harness {
     /// The protocol version of each byte stream, as its CONNECT states it.
     pub(super) versions: BTreeMap<StreamId, Version>,
     pub(super) pending: VecDeque<Emitted>,
+    /// The events that no line was about. Nothing is recorded for a script without such lines.
+    events: Vec<tidegate_engine::Emitted>,
+    records_events: bool,
     pub(super) captures: Captures,
     pub(super) trace: Vec<String>,
     pub(super) seeded: bool,
@@ -158,12 +162,17 @@ impl Harness {
             decoders: BTreeMap::new(),
             versions: BTreeMap::new(),
             pending: VecDeque::new(),
+            events: Vec::new(),
+            records_events: script.has_events(),
             captures: Captures::default(),
             trace: Vec::new(),
             seeded,
             faults: script.faults,
             target,
         };
+        if harness.records_events {
+            harness.worker.listen_from(Severity::Debug);
+        }
         harness.worker.start();
         harness.collect();
         Ok(harness)
@@ -187,6 +196,11 @@ impl Harness {
     /// Collects the emitted frames, and grants credit for them unless the script does.
     pub(super) fn collect(&mut self) {
         loop {
+            while self.records_events
+                && let Some(event) = self.worker.poll_event()
+            {
+                self.events.push(event);
+            }
             let mut taken = Vec::new();
             while let Some(output) = self.worker.poll_output() {
                 taken.extend(self.take(output));
@@ -299,6 +313,24 @@ impl Harness {
         self.trace.push("+shutdown".to_owned());
         self.worker.shutdown_within(self.now, SHUTDOWN_TIMEOUT);
         self.collect();
+    }
+
+    /// Fails unless an event was emitted that no line before was about.
+    pub(super) fn has_emitted(&mut self, event: &Event) -> Result<(), String> {
+        let captures = &mut self.captures;
+        let found = self
+            .events
+            .iter()
+            .position(|it| event.matches(it, captures));
+        if let Some(found) = found {
+            self.events.remove(found);
+            return Ok(());
+        }
+        let others: Vec<String> = self.events.iter().map(line).collect();
+        Err(match &others[..] {
+            [] => "there was no event".to_owned(),
+            others => format!("there was no such event; others:\n{}", others.join("\n")),
+        })
     }
 
     /// Fails if emitted frames remain: a stimulus is allowed only after all reactions.
