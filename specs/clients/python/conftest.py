@@ -99,11 +99,11 @@ class Process:
 class Broker(Process):
     """A mosquitto on a free port. `{folder}` in its settings is its folder."""
 
-    def __init__(self, port: int | None = None, password: tuple[str, str] | None = None, settings: str = ""):
+    def __init__(self, port: int | None = None, password: tuple[str, str] | None = None, settings: str = "", log: str = "all"):
         self.port = port or free_port()
         self.folder = tempfile.mkdtemp(prefix="tidegate-broker-")
         os.chmod(self.folder, 0o755)
-        config = f"listener {self.port} 127.0.0.1\nset_tcp_nodelay true\nlog_type all\n{settings}\n"
+        config = f"listener {self.port} 127.0.0.1\nset_tcp_nodelay true\nlog_type {log}\n{settings}\n"
         if password:
             file = f"{self.folder}/passwords"
             subprocess.run(["mosquitto_passwd", "-c", "-b", file, *password], check=True, capture_output=True)

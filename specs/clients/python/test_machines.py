@@ -54,21 +54,30 @@ ROUTES = """
 class Machines(Process):
     """A gateway without an endpoint for MCP clients, which has subscribed."""
 
-    def __init__(self, broker: Broker, client: str, options: str = "", mqtt: str = ""):
+    def __init__(
+        self,
+        broker: Broker,
+        client: str,
+        options: str = "",
+        mqtt: str = "",
+        routes: str = ROUTES,
+        ready: str = r"Sending SUBACK to machines",
+        more: tuple[str, ...] = ("--log-calls",),
+    ):
         self.file = tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False)
         self.config = (
             "name: test\nbindings:\n  machines0:\n    type: mqtt_mcp\n    kind: proxy\n"
             f'    options: {{ replyTopics: [ "devices/{{device}}/answers/#", "clients/+/commands/#" ], {options} }}\n'
             "    exits: { mqtt: mqtt_client0, mcp: up0 }\n"
-            f"{ROUTES}"
+            f"{routes}"
             f"  mqtt_client0: {{ type: mqtt, kind: client, options: {{ clientId: machines, {mqtt} }}, exit: tcp_client0 }}\n"
             f"  tcp_client0: {{ type: tcp, kind: client, options: {{ host: 127.0.0.1, port: {broker.port} }} }}\n"
             f"{client}"
         )
         self.file.write(self.config)
         self.file.close()
-        super().__init__([str(TIDEGATE), "start", "--config", self.file.name, "--log-calls"])
-        broker.line(r"Sending SUBACK to machines")
+        super().__init__([str(TIDEGATE), "start", "--config", self.file.name, *more])
+        broker.line(ready)
 
     def kill(self) -> None:
         self.child.kill()

@@ -39,8 +39,8 @@ class Device:
                 setattr(sent, name, value)
         self.client.publish(topic, payload, qos=1, properties=sent).wait_for_publish(PATIENCE)
 
-    def next(self) -> paho.MQTTMessage:
-        return self.messages.get(timeout=PATIENCE)
+    def next(self, patience: float = PATIENCE) -> paho.MQTTMessage:
+        return self.messages.get(timeout=patience)
 
     def stop(self) -> None:
         self.client.disconnect()
