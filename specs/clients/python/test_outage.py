@@ -57,10 +57,17 @@ def subscribed(run, plan: Plan) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "version"), [(name, version) for name, kind in reversing.FAULTS.items() for version in kind.versions]
+    ("fault", "version", "devices"),
+    [
+        (name, version, devices)
+        for name, kind in reversing.FAULTS.items()
+        for version in kind.versions
+        for devices in reversing.devices_of(version)
+    ],
 )
-def test_requests_of_machines_are_answered_while_links_and_gateways_end(fault, version):
-    tally = asyncio.run(reversing.run(reversing.Plan(300, fault, version, seed=7, every=(30, 60), devices=5)))
+def test_requests_of_machines_are_answered_while_links_and_gateways_end(fault, version, devices):
+    plan = reversing.Plan(300, fault, version, seed=7, every=(30, 60), devices=5, device_version=devices)
+    tally = asyncio.run(reversing.run(plan))
     assert tally.strikes >= 3, tally.counts()
     assert not tally.violations(), [tally.counts(), *tally.violations()[:20]]
     assert tally.outcomes["done"] > 150, tally.counts()

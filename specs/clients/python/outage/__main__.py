@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from peers import OWN, PEERS
 
 from outage import publishing, reversing, subscribing
+from outage.asking import DEVICES
 from outage.faults import KINDS
 from outage.plan import Plan, Progress
 
@@ -29,6 +30,7 @@ EXAMPLES = """examples:
   scripts/outage --sessions clean --versions 3.1.1    without sessions that outlive a connection, MQTT 3.1.1
   scripts/outage --reverse                            requests of machines for tools, while links and gateways end
   scripts/outage --reverse --faults queue group       of gateways with a queue
+  scripts/outage --reverse --device-version 5         of devices whose requests expire
   scripts/outage --reverse --faults group --broker redelivering --session-expiry 0
                                                       in front of a broker that redelivers to the other member of a group
   TIDEGATE=target/debug/tidegate scripts/outage …     with an existing binary
@@ -63,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--broker", choices=dict.fromkeys(brokers), default=reversing.MOSQUITTO, help="one of peers.py, with MQTT 5 (%(default)s)"
     )
+    devices = list(DEVICES)
+    group.add_argument("--device-version", nargs="+", choices=devices, default=devices, help="MQTT of devices; all by default")
     group.add_argument("--session-expiry", type=int, default=300, help="of gateways in a group, in seconds (%(default)s)")
     group.add_argument("--pause", type=float, default=0.0, help="before a gateway is started again, in seconds (%(default)s)")
     return made
@@ -76,11 +80,13 @@ def chosen(options: argparse.Namespace, faults: Iterable[str]) -> list[str]:
 def reverse_plans(options: argparse.Namespace) -> list[tuple[str, reversing.Plan]]:
     group = {"broker": options.broker, "expiry": options.session_expiry, "pause": options.pause}
     return [
-        ("reverse", reversing.Plan(options.count, fault, version, options.seed, qos=qos, **group))
+        ("reverse", reversing.Plan(options.count, fault, version, options.seed, qos=qos, device_version=devices, **group))
         for fault in chosen(options, reversing.FAULTS)
         for version in reversing.FAULTS[fault].versions
         if version in options.versions and (version == "5" or options.broker == reversing.MOSQUITTO)
         for qos in options.qos or [1]
+        for devices in reversing.devices_of(version)
+        if devices in options.device_version
     ]
 
 

@@ -52,9 +52,9 @@ class MortalBroker(Broker):
         """Waits until a client has subscribed."""
         self.line(f"Sending SUBACK to {client}")
 
-    def answers(self, topic: str) -> Answers:
+    def answers(self, topic: str, form: str = "%p") -> Answers:
         """Subscribes to the answers of a gateway."""
-        return Answers(self.port, topic)
+        return Answers(self.port, topic, form)
 
 
 class OtherBroker:
@@ -73,8 +73,8 @@ class OtherBroker:
         self._subscribers += 1
         wait_until(f"the subscription of {client}", lambda: len(self._link.granted) >= self._subscribers)
 
-    def answers(self, topic: str) -> Answers:
-        return Answers(self._peer.port, topic)
+    def answers(self, topic: str, form: str = "%p") -> Answers:
+        return Answers(self._peer.port, topic, form)
 
     def stop(self) -> None:
         self._link.stop()
@@ -82,17 +82,17 @@ class OtherBroker:
 
 
 class Answers(Process):
-    """A mosquitto_sub whose subscription is acknowledged."""
+    """A mosquitto_sub whose subscription is acknowledged, and which prints messages in a form of its own."""
 
-    def __init__(self, port: int, topic: str) -> None:
+    def __init__(self, port: int, topic: str, form: str) -> None:
         command = ["mosquitto_sub", "-V", "5", "-p", str(port), "-q", "1", "-D", "CONNECT", "receive-maximum", "65535"]
         # `-d` tells of SUBACK, and it buffers its output otherwise.
-        super().__init__(["stdbuf", "-oL", *command, "-t", topic, "-d", "-F", "answer|%t|%p"])
+        super().__init__(["stdbuf", "-oL", *command, "-t", topic, "-d", "-F", f"answer|%t|{form}"])
         self.line(r"Subscribed \(mid")
         self._read_up_to = 0
 
     def new(self) -> Iterator[tuple[str, str]]:
-        """The topic and payload of each message that has come since the last time."""
+        """The topic of each message that has come since the last time, and the message as `form` says."""
         lines = self.lines[self._read_up_to :]
         self._read_up_to += len(lines)
         for line in lines:

@@ -22,11 +22,12 @@ class Publisher:
         self._writer: asyncio.StreamWriter | None = None
         self._last = 0
 
-    async def publish(self, topic: str, payload: str, retain: bool = False) -> None:
-        """Returns when the broker has acknowledged it, however long that takes."""
+    async def publish(self, topic: str, payload: str, retain: bool = False, properties: bytes | None = None) -> None:
+        """Returns when the broker has acknowledged it, however long that takes. `properties` begin with their length."""
         self._last = self._last % 65_535 + 1
         identifier = self._last.to_bytes(2)
-        message = packet(PUBLISH, text(topic) + identifier + self._properties + payload.encode(), self._qos << 1 | retain)
+        body = text(topic) + identifier + (properties or self._properties) + payload.encode()
+        message = packet(PUBLISH, body, self._qos << 1 | retain)
         while True:
             try:
                 if self._writer is None:

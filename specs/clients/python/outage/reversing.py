@@ -4,27 +4,29 @@ Each request must get an answer or an explicit failure in time, and each device 
 for each request, as the tool server counts, unless the gateway is killed and has no queue: then it does not know what it has
 executed. Of several gateways, each takes some requests of a device, so their answers have no order; and with QoS 1, a broker that
 redelivers may give one of them what another has executed.
+
+Some devices do not wait in silence: they send a request that has no answer yet again, with the same correlation. It is still
+executed at most once. Several gateways do not know each other's requests, so nothing is sent again to them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 
 from conftest import TIDEGATE, Process
 from fault_proxy import FaultProxy
 
-from outage.broker import Answers, MortalBroker, OtherBroker
+from outage.asking import DEVICES
+from outage.broker import MortalBroker, OtherBroker
 from outage.plan import Progress, silent
-from outage.publisher import Publisher
 from outage.tool_server import ToolServer
 
 
@@ -33,12 +35,19 @@ class Kind:
     """What fails, and what must hold nevertheless."""
 
     words: str
-    #: What fails in turn, in random order.
-    deck: tuple[str, ...]
+    #: What is killed in turn, in random order.
+    deck: tuple[str, ...] = ()
+    #: Whether links are cut: on a schedule of their own, as often as something is killed.
+    cuts: bool = False
     queue: bool = False
     gateways: int = 1
     #: Whether a tool may run twice for a request, with any broker.
     again: bool = False
+
+    @property
+    def strikes(self) -> list[str]:
+        """What happens each time that some requests were published."""
+        return ["cut"] * self.cuts + ["kill"] * bool(self.deck)
 
     @property
     def versions(self) -> tuple[str, ...]:
@@ -47,11 +56,11 @@ class Kind:
 
 
 FAULTS = {
-    "cut": Kind("links to the broker and to the tools cut", ("cut",)),
+    "cut": Kind("links to the broker and to the tools cut", cuts=True),
     "kill": Kind("gateway killed", ("gateway",), again=True),
-    "queue": Kind("links cut, tool server and gateway with a queue killed", ("cut", "tools", "gateway"), queue=True),
+    "queue": Kind("links cut, tool server and gateway with a queue killed", ("tools", "gateway"), cuts=True, queue=True),
     "group": Kind("one of two gateways with queues killed", ("gateway",), queue=True, gateways=2),
-    "group-cut": Kind("links of two gateways with queues cut, gateways killed", ("cut", "gateway"), queue=True, gateways=2),
+    "group-cut": Kind("links of two gateways with queues cut, gateways killed", ("gateway",), cuts=True, queue=True, gateways=2),
     "group-kill": Kind("one of two gateways without queues killed", ("gateway",), gateways=2, again=True),
 }
 MOSQUITTO = "mosquitto"
@@ -60,6 +69,15 @@ WINDOW = 4
 #: Time for a request, in seconds: the gateway's `timeout` and `remember`, and some more.
 TIMEOUT, REMEMBER = 10, 60
 IN_TIME = TIMEOUT + REMEMBER + 20
+#: Of so many requests, one is sent again while it has no answer, and time that it has had then, in seconds.
+AGAIN, AGAIN_AFTER = 20, 0.01
+#: Time that an answer may take from the broker to the test, in seconds.
+ON_ITS_WAY = 2
+
+
+def devices_of(version: str) -> list[str]:
+    """The versions of MQTT that devices may have: a gateway of 3.1.1 does not see properties."""
+    return [devices for devices in DEVICES if version == "5" or devices == "3.1.1"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +97,13 @@ class Plan:
     expiry: int = 300
     #: Seconds after which a gateway that was killed is started again.
     pause: float = 0.0
+    #: MQTT of the devices, which need not be that of the gateway.
+    device_version: str = "3.1.1"
+
+    @property
+    def in_time(self) -> float:
+        """Time in which a device must have its answer, in seconds."""
+        return DEVICES[self.device_version].patience or IN_TIME
 
     @property
     def kind(self) -> Kind:
@@ -95,7 +120,8 @@ class Plan:
 
     def __str__(self) -> str:
         group = f", sessionExpiry {self.expiry}" if self.kind.gateways > 1 else ""
-        return f"{self.kind.words}, {self.broker}, MQTT {self.version}, QoS {self.qos}{group}, {self.devices} devices"
+        devices = f"{self.devices} devices of MQTT {self.device_version}"
+        return f"{self.kind.words}, {self.broker}, MQTT {self.version}, QoS {self.qos}{group}, {devices}"
 
 
 @dataclass
@@ -107,6 +133,8 @@ class Tally:
     published: int = 0
     #: What became of the requests, by outcome: of the first answer to each.
     outcomes: Counter = field(default_factory=Counter)
+    #: Number of requests that were sent again, and of answers beyond the first to a request.
+    sent_again: int = 0
     repeated: int = 0
     slowest: float = 0.0
     #: Number of requests that were executed more than once.
@@ -117,7 +145,8 @@ class Tally:
         outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(self.outcomes.items()))
         struck = ", ".join(f"{count} {what}" for what, count in sorted(self.struck.items()))
         return (
-            f"{self.published:,} requests, {self.strikes} faults ({struck}): {outcomes}; {self.repeated} answers repeated, "
+            f"{self.published:,} requests, {self.sent_again} sent again, {self.strikes} faults ({struck}): {outcomes}; "
+            f"{self.repeated} answers repeated, "
             f"{self.again} requests executed again, slowest {self.slowest:.1f} s"
         )
 
@@ -132,6 +161,9 @@ class Gateway(Process):
         name = "outage" if plan.kind.gateways == 1 else f"outage-{number}"
         client = f'clientId: {name}, version: "{plan.version}", reconnect: {{ min: 10, max: 200 }}'
         options = f"perDevice: 1, timeout: {TIMEOUT * 1000}, remember: {REMEMBER * 1000}"
+        devices = DEVICES[plan.device_version]
+        if devices.options:
+            options = f"{options}, {devices.options}"
         if plan.kind.gateways > 1:
             options = f"{options}, group: outage, sessionExpiry: {plan.expiry}"
         if plan.kind.queue:
@@ -142,7 +174,7 @@ class Gateway(Process):
                 f"    options: {{ {options} }}\n"
                 "    exits: { mqtt: mqtt0, mcp: mcp0 }\n"
                 f'    routes: [ {{ when: [ {{ topic: "devices/{{device}}/call", qos: {plan.qos} }} ], ' 'with: { tool: echo, '
-                'arguments: { text: "{{ topic.device }}-{{ payload.id }}" }, answer: { topic: "devices/{device}/answer" } } } ]\n'
+                f'arguments: {{ text: "{{{{ topic.device }}}}-{{{{ payload.id }}}}" }}, {devices.route} }} }} ]\n'
                 f"  mqtt0: {{ type: mqtt, kind: client, options: {{ {client} }}, exit: tcp0 }}\n"
                 f"  tcp0: {{ type: tcp, kind: client, options: {{ host: 127.0.0.1, port: {port} }} }}\n"
                 f"  mcp0: {{ type: mcp, kind: client, options: {{ url: 'http://127.0.0.1:{tools}/mcp', http: {{ proxy: none }} }} }}\n"
@@ -168,10 +200,12 @@ class Gateway(Process):
 class Devices:
     """What devices have asked, and were told."""
 
-    def __init__(self, tally: Tally, answers: Answers) -> None:
+    def __init__(self, tally: Tally, answers: Callable[[], Iterator[tuple[int, int, dict]]]) -> None:
         self._tally = tally
         self._answers = answers
+        #: When each request was sent last.
         self._asked: dict[tuple[int, int], float] = {}
+        self._again: set[tuple[int, int]] = set()
         self._last: Counter = Counter()
         self._answered: set[tuple[int, int]] = set()
 
@@ -185,17 +219,29 @@ class Devices:
     def waits(self, device: int) -> int:
         return sum(of == device for of, _ in self._asked)
 
+    def asked_again(self, device: int, number: int) -> None:
+        self.asked(device, number)
+        self._again.add((device, number))
+
+    def unanswered(self, seconds: float) -> list[tuple[int, int]]:
+        """The requests that have no answer for so long."""
+        return [key for key, since in self._asked.items() if time.monotonic() > since + seconds]
+
+    def unanswered_once(self, seconds: float) -> list[tuple[int, int]]:
+        """Those of them that were not sent again."""
+        return [key for key in self.unanswered(seconds) if key not in self._again]
+
     def read(self) -> None:
         """Takes the answers that have come."""
-        for topic, payload in self._answers.new():
-            self._told(int(topic.split("/")[1]), json.loads(payload))
-        late = [key for key, since in self._asked.items() if time.monotonic() > since + IN_TIME]
-        for key in late:
-            self._tally.faults.append(f"request {key[1]} of device {key[0]} got no answer in {IN_TIME} s")
+        for device, number, answer in self._answers():
+            self._told(device, number, answer)
+        in_time = self._tally.plan.in_time
+        for key in self.unanswered(in_time + ON_ITS_WAY):
+            self._tally.faults.append(f"request {key[1]} of device {key[0]} got no answer in {in_time} s")
             del self._asked[key]
 
-    def _told(self, device: int, answer: dict) -> None:
-        tally, number = self._tally, answer["id"]
+    def _told(self, device: int, number: int, answer: dict) -> None:
+        tally = self._tally
         if (device, number) in self._answered:
             tally.repeated += 1
             return
@@ -219,9 +265,9 @@ async def run(plan: Plan, progress: Progress = silent) -> Tally:
         tools = await asyncio.to_thread(ToolServer, folder)
         try:
             async with stage(plan, tally, rng, tools, folder) as (broker, strike):
-                answers = await asyncio.to_thread(broker.answers, "devices/+/answer")
-                await ask(plan, tally, rng, Devices(tally, answers), broker, strike, progress)
-                await asyncio.to_thread(answers.stop)
+                devices = await asyncio.to_thread(DEVICES[plan.device_version], broker, plan.qos)
+                await ask(plan, tally, rng, devices, strike, progress)
+                await asyncio.to_thread(devices.close)
         finally:
             await asyncio.to_thread(tools.stop)
         tally.again = sum(count > 1 for count in tools.executed().values())
@@ -230,26 +276,30 @@ async def run(plan: Plan, progress: Progress = silent) -> Tally:
     return tally
 
 
-async def ask(plan, tally, rng, devices, broker, strike, progress) -> None:
-    publisher = Publisher(broker.port, plan.version, plan.qos)
-    next_strike = rng.randrange(*plan.every)
+async def ask(plan, tally, rng, asking, strike, progress) -> None:
+    devices = Devices(tally, asking.answers)
+    due = {what: rng.randrange(*plan.every) for what in plan.kind.strikes}
     numbers: Counter = Counter()
     while tally.published < plan.count or devices.waiting:
         devices.read()
+        if plan.kind.gateways == 1 and (late := devices.unanswered_once(AGAIN_AFTER)) and rng.randrange(AGAIN) == 0:
+            again = rng.choice(late)
+            devices.asked_again(*again)
+            await asking.ask(*again)
+            tally.sent_again += 1
         device = rng.randrange(plan.devices)
         if tally.published >= plan.count or devices.waits(device) >= WINDOW:
             await asyncio.sleep(0.001)
             continue
         numbers[device] += 1
         devices.asked(device, numbers[device])
-        await publisher.publish(f"devices/{device}/call", json.dumps({"id": numbers[device]}))
+        await asking.ask(device, numbers[device])
         tally.published += 1
-        if tally.published >= next_strike:
-            next_strike += rng.randrange(*plan.every)
+        for what in [what for what, at in due.items() if tally.published >= at]:
+            due[what] += rng.randrange(*plan.every)
             tally.strikes += 1
-            await strike()
+            await strike(what)
         progress(tally.published, tally.strikes)
-    publisher.close()
 
 
 def deck(plan: Plan, rng: random.Random) -> Iterator[str]:
@@ -283,8 +333,9 @@ async def stage(
             gateways.append(await started(Gateway, plan, broker, link.port, to_tools.port, folder, number))
         faults = deck(plan, rng)
 
-        async def strike() -> None:
-            what = next(faults)
+        async def strike(what: str) -> None:
+            if what == "kill":
+                what = next(faults)
             tally.struck[what] += 1
             match what:
                 case "gateway":
