@@ -392,7 +392,7 @@ def test_a_damaged_queue_is_refused_and_not_changed(broker, tmp_path, upstream):
     file = Path(tmp_path, "config.yaml")
     file.write_text(
         "name: test\nbindings:\n  machines0:\n    type: mqtt_mcp\n    kind: proxy\n"
-        f"    options: {{ queue: {{ path: {path} }} }}\n    exits: {{ mqtt: mqtt_client0, mcp: up0 }}{ROUTES}"
+        f"    options: {{ queue: {{ path: {path} }}, replyTopics: [ 'clients/+/commands/#' ] }}\n    exits: {{ mqtt: mqtt_client0, mcp: up0 }}{ROUTES}"
         f"  mqtt_client0: {{ type: mqtt, kind: client, options: {{ url: 'mqtt://127.0.0.1:{broker.port}' }} }}\n"
         f"{over_http(upstream.url)}"
     )
