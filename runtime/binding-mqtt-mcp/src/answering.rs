@@ -134,6 +134,7 @@ impl MqttMcp {
                     answer: answer.clone(),
                     until,
                     stored: exchange.stored,
+                    on_its_way: answer.as_ref().is_some_and(|it| it.until > now),
                 });
             }
         }
@@ -441,6 +442,7 @@ impl MqttMcp {
             again = (is_kept && !cx.stopping()).then_some(id);
             if !is_kept {
                 queue.delivered(cx, id);
+                self.remembered.delivered(id);
             }
         }
         match published {

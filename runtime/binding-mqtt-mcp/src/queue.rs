@@ -34,6 +34,13 @@ const OVERHEAD: u64 = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Id(u64);
 
+#[cfg(test)]
+impl Id {
+    pub(crate) const fn of(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// The records that a request can have, in the order in which they are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {

@@ -24,7 +24,11 @@ pub(crate) struct Remembered {
     entries: BTreeMap<Key, Entry>,
     /// The answered ones by expiry.
     expiries: BTreeSet<(Time, Key)>,
-    /// The answered ones by device.
+    /// Those whose answer is stored and not delivered, by where they are in the queue. They count only once it is:
+    /// the queue bounds them, and one that was forgotten would be executed a second time while its first answer is
+    /// still published, also after a restart.
+    on_their_way: BTreeMap<Id, Key>,
+    /// The answered ones that count, by device.
     shares: Shares,
     bytes: usize,
     max: usize,
@@ -65,6 +69,8 @@ struct Answered {
     answer: Kept,
     until: Time,
     stored: Option<Id>,
+    /// Whether it has a share.
+    counts: bool,
 }
 
 /// The answer of a request.
@@ -102,6 +108,8 @@ pub(crate) struct Outcome {
     pub(crate) until: Time,
     /// Where it is in the queue.
     pub(crate) stored: Option<Id>,
+    /// Its answer is not delivered yet.
+    pub(crate) on_its_way: bool,
 }
 
 /// What is still known of a request of the queue whose answer was forgotten.
@@ -133,6 +141,7 @@ impl Remembered {
         Self {
             entries: BTreeMap::new(),
             expiries: BTreeSet::new(),
+            on_their_way: BTreeMap::new(),
             shares: Shares::default(),
             bytes: 0,
             max,
@@ -183,6 +192,8 @@ impl Remembered {
 
     /// A new request is executed from now on, as the exchange of this index.
     pub(crate) fn begin(&mut self, key: Key, content: Content, index: usize) {
+        // A queue may have two answers of a request that was forgotten in between.
+        self.remove(&key);
         let state = State::Running(index);
         self.entries.insert(key, Entry { content, state });
     }
@@ -201,12 +212,35 @@ impl Remembered {
             answer: outcome.answer.map_or(Kept::None, Kept::Answer),
             until: outcome.until,
             stored: outcome.stored,
+            counts: false,
         };
-        let (place, size) = (answered.place(key), answered.size());
-        self.bytes += OVERHEAD + key.size() + size.unwrap_or(0);
-        self.shares.add(&answered.device, place.clone(), size);
-        self.expiries.insert(place);
+        self.expiries.insert(answered.place(key));
         entry.state = State::Answered(Box::new(answered));
+        match outcome.stored.filter(|_| outcome.on_its_way) {
+            Some(id) => {
+                self.on_their_way.insert(id, key.clone());
+            }
+            None => self.count(key),
+        }
+    }
+
+    /// The answer of a request of the queue is delivered, or given up.
+    pub(crate) fn delivered(&mut self, id: Id) {
+        if let Some(key) = self.on_their_way.remove(&id) {
+            self.count(&key);
+        }
+    }
+
+    /// A request counts from now on.
+    fn count(&mut self, key: &Key) {
+        if let Some(entry) = self.entries.get_mut(key)
+            && let State::Answered(answered) = &mut entry.state
+            && !std::mem::replace(&mut answered.counts, true)
+        {
+            let (place, size) = (answered.place(key), answered.size());
+            self.bytes += OVERHEAD + key.size() + size.unwrap_or(0);
+            self.shares.add(&answered.device, place, size);
+        }
         self.bound();
     }
 
@@ -236,7 +270,9 @@ impl Remembered {
         let Some(key) = self.shares.next_answer() else {
             return false;
         };
-        self.evict_answer(&key);
+        if !self.evict_answer(&key) {
+            return false;
+        }
         self.evicted.answers += 1;
         if let Some(entry) = self.entries.get(&key)
             && let State::Answered(answered) = &entry.state
@@ -267,54 +303,67 @@ impl Remembered {
     /// Forgets as much as the limits require.
     fn bound(&mut self) {
         loop {
-            let too_many = self.expiries.len() > self.max;
+            let too_many = self.expiries.len() - self.on_their_way.len() > self.max;
             if !too_many && self.bytes <= self.bytes_max {
                 return;
             }
             if !too_many && self.lighten() {
                 continue;
             }
-            if let Some(key) = self.shares.next_request() {
-                self.remove(&key);
-                self.evicted.requests += 1;
-            } else {
+            let Some(key) = self.shares.next_request() else {
+                return;
+            };
+            if !self.remove(&key) {
                 return;
             }
+            self.evicted.requests += 1;
         }
     }
 
     /// Forgets what has expired.
     pub(crate) fn expire(&mut self, now: Time) {
-        while let Some((until, key)) = self.expiries.first()
+        while let Some((until, _)) = self.expiries.first()
             && *until <= now
+            && let Some((_, key)) = self.expiries.pop_first()
         {
-            let key = key.clone();
             self.remove(&key);
         }
     }
 
-    fn evict_answer(&mut self, key: &Key) {
+    /// Returns whether its answer was there.
+    fn evict_answer(&mut self, key: &Key) -> bool {
         if let Some(entry) = self.entries.get_mut(key)
             && let State::Answered(answered) = &mut entry.state
             && let Some(size) = answered.size()
         {
-            let place = answered.place(key);
-            self.shares.remove_answer(&answered.device, &place, size);
-            self.bytes = self.bytes.saturating_sub(size);
+            if answered.counts {
+                let place = answered.place(key);
+                self.shares.remove_answer(&answered.device, &place, size);
+                self.bytes = self.bytes.saturating_sub(size);
+            }
             answered.answer = Kept::Evicted;
+            return true;
         }
+        false
     }
 
-    fn remove(&mut self, key: &Key) {
+    /// Returns whether it was there, and answered.
+    fn remove(&mut self, key: &Key) -> bool {
         self.evict_answer(key);
         let entry = self.entries.remove(key);
         if let Some(State::Answered(answered)) = entry.map(|it| it.state) {
             let place = answered.place(key);
-            self.shares.remove(&answered.device, &place);
-            self.bytes = self.bytes.saturating_sub(OVERHEAD + key.size());
             self.expiries.remove(&place);
+            if answered.counts {
+                self.shares.remove(&answered.device, &place);
+                self.bytes = self.bytes.saturating_sub(OVERHEAD + key.size());
+            } else if let Some(id) = answered.stored {
+                self.on_their_way.remove(&id);
+            }
             self.forgotten.extend(answered.stored);
+            return true;
         }
+        false
     }
 }
 
@@ -344,6 +393,7 @@ mod tests {
             answer: Some(Answer::of_size(size)),
             until,
             stored: None,
+            on_its_way: false,
         };
         remembered.answered(&key, outcome);
     }
@@ -393,5 +443,62 @@ mod tests {
         assert_eq!(remembered.find(&key("d", 9), &CONTENT, at(5)), Known::New);
         assert_eq!((remembered.len(), remembered.bytes), (0, 0));
         assert!(remembered.expiries.is_empty() && remembered.shares.next_request().is_none());
+    }
+
+    /// An answered request whose answer the queue has, delivered or not.
+    fn store(remembered: &mut Remembered, number: usize, id: u64, until: Time, delivered: bool) {
+        let key = key("d", number);
+        remembered.begin(key.clone(), CONTENT, number);
+        let outcome = Outcome {
+            device: "d".into(),
+            executed: Executed::Yes,
+            answer: Some(Answer::of_size(10)),
+            until,
+            stored: Some(Id::of(id)),
+            on_its_way: !delivered,
+        };
+        remembered.answered(&key, outcome);
+    }
+
+    #[test]
+    fn a_request_that_is_remembered_twice_has_one_place() {
+        let mut remembered = Remembered::new(5, 1 << 20);
+        store(&mut remembered, 0, 1, at(5), true);
+        store(&mut remembered, 0, 2, at(9), true);
+        assert_eq!((remembered.expiries.len(), remembered.len()), (1, 1));
+        assert_eq!(remembered.forgotten, [Id::of(1)]);
+        assert_eq!(remembered.stored(&key("d", 0)), Some(Id::of(2)));
+        assert_eq!(remembered.find(&key("d", 0), &CONTENT, at(9)), Known::New);
+        assert_eq!((remembered.len(), remembered.bytes), (0, 0));
+        assert!(remembered.expiries.is_empty() && remembered.shares.next_request().is_none());
+    }
+
+    #[test]
+    fn an_answer_on_its_way_is_not_forgotten() {
+        let mut remembered = Remembered::new(1, 1_024);
+        store(&mut remembered, 0, 1, at(60), false);
+        for number in 1..4 {
+            store(&mut remembered, number, 10, at(60), true);
+        }
+        assert!(!remembered.lighten() || remembered.len() == 2);
+        let known = remembered.find(&key("d", 0), &CONTENT, at(1));
+        assert_eq!(known, Known::Answered(Some(Answer::of_size(10))));
+        remembered.delivered(Id::of(1));
+        store(&mut remembered, 4, 11, at(61), true);
+        assert_eq!(remembered.len(), 1, "it is one of many again");
+        assert_eq!(remembered.find(&key("d", 0), &CONTENT, at(1)), Known::New);
+        assert_eq!(remembered.find(&key("d", 4), &CONTENT, at(61)), Known::New);
+        assert_eq!((remembered.len(), remembered.bytes), (0, 0));
+    }
+
+    #[test]
+    fn an_answer_that_expires_on_its_way_leaves_nothing() {
+        let mut remembered = Remembered::new(1, 1_024);
+        store(&mut remembered, 0, 1, at(5), false);
+        remembered.expire(at(5));
+        remembered.delivered(Id::of(1));
+        assert_eq!((remembered.len(), remembered.bytes), (0, 0));
+        assert!(remembered.on_their_way.is_empty() && remembered.expiries.is_empty());
+        assert!(remembered.shares.next_request().is_none());
     }
 }

@@ -80,6 +80,7 @@ impl MqttMcp {
         let answer = answered.message.as_ref();
         let answer = answer.map(|it| Answer::of_kept(it, clock));
         let executed = answered.executed().unwrap_or(Executed::Possibly);
+        let is_published = !delivered && answer.as_ref().is_some_and(|it| it.until > now);
         let mut remembered = false;
         if let Some(known) = &answered.known
             && let Ok(content) = Content::try_from(&known.content.bytes()[..])
@@ -90,6 +91,7 @@ impl MqttMcp {
                 answer: answer.clone(),
                 until: clock.time(known.until).min(now + REMEMBER_MAX),
                 stored: Some(id),
+                on_its_way: is_published,
             };
             if outcome.until > now {
                 remembered = true;
@@ -101,7 +103,7 @@ impl MqttMcp {
                 }
             }
         }
-        let publishes = answer.filter(|it| !delivered && it.until > now);
+        let publishes = answer.filter(|_| is_published);
         let Some(queue) = &mut self.queue else { return };
         queue.restored(id, remembered);
         if let Some(answer) = publishes {

@@ -254,6 +254,7 @@ impl MqttMcp {
             answer,
             until: remembered_until(envelope, now, self.settings.remember),
             stored: None,
+            on_its_way: false,
         };
         self.remembered.refused(&key, fingerprint.content, outcome);
     }
@@ -304,6 +305,7 @@ impl MqttMcp {
             answer: Some(answer.clone()),
             until: remembered_until(&exchange.envelope, now, remember),
             stored,
+            on_its_way: true,
         });
         let of = index.unwrap_or_default();
         let write = self.store_answer(cx, of, executed, Some(&answer), outcome.as_ref());
