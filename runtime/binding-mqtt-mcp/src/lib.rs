@@ -28,6 +28,7 @@ mod annotated;
 mod answer;
 mod answering;
 mod call;
+mod conditions;
 #[cfg(test)]
 mod crash_tests;
 mod document;

@@ -188,36 +188,19 @@ impl MqttMcp {
             deadline: None,
         };
         cx.work_with(context);
-        match read.and_then(|it| Ok((self.is_request(cx, &mut envelope)?, it))) {
-            Ok((false, _)) => {
-                self.counts.ignored += 1;
-                self.subscription.acknowledge(cx, &envelope.receipts);
-            }
+        let read = match read {
+            // Its condition was met when it came first: what other messages said since then does not count.
+            Ok(fingerprint) if self.is_running(&envelope, &fingerprint) => Ok((true, fingerprint)),
+            read => read.and_then(|it| Ok((self.is_request(cx, &mut envelope)?, it))),
+        };
+        match read {
+            Ok((false, fingerprint)) => self.ignore(cx, envelope, &fingerprint),
             Ok((true, fingerprint)) if envelope.rpc.is_some() => {
                 self.on_rpc(cx, envelope, fingerprint);
             }
             Ok((true, fingerprint)) => self.on_request(cx, envelope, fingerprint),
             Err(failure) => self.refuse(cx, &envelope, &failure),
         }
-    }
-
-    /// Whether a message of a route with a condition meets it.
-    pub(crate) fn is_request(
-        &mut self,
-        cx: &Context<'_>,
-        envelope: &mut Envelope,
-    ) -> Result<bool, Failure> {
-        let Some(route) = self.routes.get(envelope.route) else {
-            return Ok(false);
-        };
-        let Some(trigger) = &route.trigger else {
-            return Ok(true);
-        };
-        let (topic, variables) = (&envelope.topic, &envelope.variables);
-        let triggers = &mut self.triggers;
-        let request = triggers.is_request(envelope.route, trigger, topic, variables, cx.now())?;
-        envelope.trigger = request;
-        Ok(request.is_some())
     }
 
     pub(crate) fn on_request(
@@ -292,6 +275,7 @@ impl MqttMcp {
             exchange.stored = Some(queue.accept(cx, index, record));
         }
         exchange.timer = Some(waiting_timer(cx, index, left));
+        self.triggers.runs(&exchange.envelope, index);
         self.exchanges.insert(exchange);
         if entry == Entry::Run {
             self.run(cx, index);

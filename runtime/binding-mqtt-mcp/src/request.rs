@@ -36,7 +36,7 @@ const CORRELATION_MAX: usize = 1_024;
 const SUBJECT_MAX: usize = 256;
 /// Most messages that are acknowledged with one answer: as many as MQTT has packet identifiers. A further
 /// one is not acknowledged.
-const RECEIPTS_MAX: usize = 65_535;
+pub(crate) const RECEIPTS_MAX: usize = 65_535;
 /// Most bytes of the user properties that templates see.
 const PROPERTIES_BYTES_MAX: usize = 64 << 10;
 

@@ -174,6 +174,7 @@ impl MqttMcp {
             }
             exchange.key = fingerprint.key;
         }
+        self.triggers.runs(&exchange.envelope, index);
         self.exchanges.insert(exchange);
         if let Some(queue) = &mut self.queue {
             queue.resume(id, index);

@@ -8,7 +8,7 @@ use tidegate_engine::Time;
 
 use crate::action::Edge;
 use crate::failure::Failure;
-use crate::request::invalid;
+use crate::request::{Envelope, invalid};
 use crate::route::Trigger;
 use crate::variables::Variables;
 
@@ -37,6 +37,8 @@ struct State {
     last: Option<Time>,
     /// Its number.
     request: u64,
+    /// The index of its exchange, which may be over.
+    exchange: Option<usize>,
 }
 
 impl Triggers {
@@ -69,6 +71,7 @@ impl Triggers {
             state.last = trigger.min_interval.map(|_| now);
             self.requests += 1;
             state.request = self.requests;
+            state.exchange = None;
         }
         self.keep(key, state);
         Ok(is_request.then_some(state.request))
@@ -82,6 +85,24 @@ impl Triggers {
         {
             *state = State::default();
         }
+    }
+
+    /// A request is executed, as the exchange of this index.
+    pub(crate) fn runs(&mut self, envelope: &Envelope, index: usize) {
+        if let Some(request) = envelope.trigger
+            && let Some(state) = self
+                .states
+                .get_mut(&(envelope.route, envelope.topic.clone()))
+            && state.request == request
+        {
+            state.exchange = Some(index);
+        }
+    }
+
+    /// The number of the last request of a topic, and the index of its exchange, which may be another one's by now.
+    pub(crate) fn last(&self, route: usize, topic: &ByteString) -> Option<(u64, usize)> {
+        let state = self.states.get(&(route, topic.clone()))?;
+        Some((state.request, state.exchange?))
     }
 
     fn keep(&mut self, key: Key, state: State) {
