@@ -16,15 +16,15 @@ use crate::events::{
 use crate::exchange::Phase;
 use crate::failure::{Executed, Failure, Reason, Status};
 use crate::proxy::{MqttMcp, publication_token};
-use crate::publication::{Notice, Publication, Published};
+use crate::publication::{Notice, Of, Publication, Published};
 use crate::queue::Id;
 use crate::remembered;
 use crate::request::{Envelope, correlation_text};
 use crate::subscription::Receipt;
 use crate::triggers::Triggers;
 
-/// Most answers on their way that no running request waits for: refusals and repeated answers. A
-/// further one is not sent.
+/// Most refusals and repeated answers on their way. A further one is not sent. Failures of requests that waited
+/// have a limit of their own, `maxWaiting`: a crowd of refusals does not make them be lost.
 const EXTRA_MAX: usize = 1_000;
 /// Most messages about progress on their way. A further one is not sent.
 const PROGRESS_MAX: usize = 1_000;
@@ -162,7 +162,7 @@ impl MqttMcp {
         match answer {
             Some(answer) if !waited => {
                 let receipts = std::mem::take(&mut exchange.envelope.receipts);
-                self.publish(cx, answer, Some(index), receipts, stored);
+                self.publish_for(cx, answer, Of::Exchange(index), receipts, stored);
             }
             // A request that is not answered, or never ran, is done with.
             answer => {
@@ -170,7 +170,8 @@ impl MqttMcp {
                 if !waited {
                     self.lanes.leave(&exchange.envelope.device);
                 }
-                self.publish_extra(cx, answer, exchange.envelope.receipts, stored);
+                let of = Of::Waited;
+                self.publish_extra(cx, of, answer, exchange.envelope.receipts, stored);
             }
         }
     }
@@ -205,7 +206,13 @@ impl MqttMcp {
             answer: answer.as_ref().map(Answer::topic),
         };
         Self::completed(cx, &mut self.counts, envelope, &completion);
-        self.publish_extra(cx, answer.clone(), envelope.receipts.clone(), None);
+        self.publish_extra(
+            cx,
+            Of::Nothing,
+            answer.clone(),
+            envelope.receipts.clone(),
+            None,
+        );
         answer
     }
 
@@ -238,7 +245,7 @@ impl MqttMcp {
             let number = queue.unstored_answer(id)?;
             Some((id, number))
         });
-        self.publish_extra(cx, answer, envelope.receipts.clone(), unstored);
+        self.publish_extra(cx, Of::Nothing, answer, envelope.receipts.clone(), unstored);
     }
 
     /// Counts a request that ended, and emits its event.
@@ -273,6 +280,7 @@ impl MqttMcp {
     pub(crate) fn publish_extra(
         &mut self,
         cx: &mut Context<'_>,
+        of: Of,
         answer: Option<Answer>,
         receipts: Vec<Receipt>,
         stored: Option<(Id, u64)>,
@@ -280,12 +288,22 @@ impl MqttMcp {
         let Some(answer) = answer else {
             return self.subscription.acknowledge(cx, &receipts);
         };
-        if self.extra >= EXTRA_MAX && stored.is_none() {
+        let (count, max) = match of {
+            // One may wait that a restart has restored, whatever the limit is now.
+            Of::Waited => (&mut self.waited, self.settings.max_waiting.max(1)),
+            _ => (&mut self.extra, EXTRA_MAX),
+        };
+        if *count >= max && stored.is_none() {
             self.counts.answer(Outcome::Dropped);
+            let reason = format!("{max} others that no running request waits for are on their way");
+            cx.event(&AnswerLost {
+                topic: answer.topic().clone(),
+                reason: reason.into(),
+            });
             return self.subscription.acknowledge(cx, &receipts);
         }
-        self.extra += 1;
-        self.publish(cx, answer, None, receipts, stored);
+        *count += 1;
+        self.publish_for(cx, answer, of, receipts, stored);
     }
 
     /// Publishes a message about the progress of a request, unless too many wait.
@@ -294,19 +312,7 @@ impl MqttMcp {
             return self.counts.progress(ProgressOutcome::Dropped);
         }
         self.progress += 1;
-        self.publish(cx, message, None, Vec::new(), None);
-    }
-
-    /// Publishes an answer. One that is stored, as the write of this number, waits for the disk.
-    fn publish(
-        &mut self,
-        cx: &mut Context<'_>,
-        answer: Answer,
-        exchange: Option<usize>,
-        receipts: Vec<Receipt>,
-        stored: Option<(Id, u64)>,
-    ) {
-        self.publish_for(cx, answer, exchange, None, receipts, stored);
+        self.publish_for(cx, message, Of::Nothing, Vec::new(), None);
     }
 
     /// Publishes a message that is not an answer.
@@ -317,15 +323,15 @@ impl MqttMcp {
         notice: Notice,
         receipts: Vec<Receipt>,
     ) {
-        self.publish_for(cx, answer, None, Some(notice), receipts, None);
+        self.publish_for(cx, answer, Of::Notice(notice), receipts, None);
     }
 
+    /// Publishes a message. One that is stored, as the write of this number, waits for the disk.
     pub(crate) fn publish_for(
         &mut self,
         cx: &mut Context<'_>,
         mut answer: Answer,
-        exchange: Option<usize>,
-        notice: Option<Notice>,
+        of: Of,
         receipts: Vec<Receipt>,
         stored: Option<(Id, u64)>,
     ) {
@@ -336,12 +342,11 @@ impl MqttMcp {
         // A broker that refuses each message must not hold a place for as long as a device chooses.
         let end = answer.until.min(cx.now() + self.settings.remember);
         let context = cx.call().clone();
-        let mut publication = Publication::new(answer, end, token, exchange, receipts, context);
+        let mut publication = Publication::new(answer, end, token, of, receipts, context);
         if let (Some((id, number)), Some(queue)) = (stored, &mut self.queue) {
             publication.stored = Some(id);
             publication.held = queue.wait(number, index);
         }
-        publication.notice = notice;
         let publication = entry.insert(publication);
         if publication.held {
             return;
@@ -381,7 +386,8 @@ impl MqttMcp {
         let end = answer.until.min(cx.now() + self.settings.remember);
         let token = publication_token(index);
         let context = cx.call().clone();
-        let mut publication = Publication::new(answer, end, token, None, Vec::new(), context);
+        let of = Of::Nothing;
+        let mut publication = Publication::new(answer, end, token, of, Vec::new(), context);
         publication.stored = Some(id);
         publication.place = device;
         let publication = entry.insert(publication);
@@ -462,18 +468,17 @@ impl MqttMcp {
             }
         }
         self.subscription.acknowledge(cx, &publication.receipts);
-        if let Some(notice) = publication.notice {
-            return self.told(cx, notice, is_lost);
-        }
-        match publication.exchange {
-            None if is_progress => self.progress = self.progress.saturating_sub(1),
-            None if publication.place.is_some() => {
+        match publication.of {
+            Of::Notice(notice) => return self.told(cx, notice, is_lost),
+            Of::Waited => self.waited = self.waited.saturating_sub(1),
+            Of::Nothing if is_progress => self.progress = self.progress.saturating_sub(1),
+            Of::Nothing if publication.place.is_some() => {
                 if let Some(device) = &publication.place {
                     self.lanes.leave(device);
                 }
             }
-            None => self.extra = self.extra.saturating_sub(1),
-            Some(index) => {
+            Of::Nothing => self.extra = self.extra.saturating_sub(1),
+            Of::Exchange(index) => {
                 if let Some(exchange) = self.exchanges.try_remove(index) {
                     self.lanes.leave(&exchange.envelope.device);
                 }

@@ -5,6 +5,7 @@ use tidegate_engine::Context;
 use crate::exchange::Phase;
 use crate::failure::Failure;
 use crate::proxy::MqttMcp;
+use crate::publication::Of;
 use crate::request::{Envelope, Fingerprint, RECEIPTS_MAX};
 
 impl MqttMcp {
@@ -70,7 +71,7 @@ impl MqttMcp {
     /// The answer of an exchange is on its way: a message is acknowledged with it, unless the queue has it.
     fn acknowledge_with_answer(&mut self, cx: &mut Context<'_>, index: usize, envelope: Envelope) {
         let mut publications = self.publications.iter_mut().map(|(_, it)| it);
-        let publication = publications.find(|it| it.exchange == Some(index));
+        let publication = publications.find(|it| it.of == Of::Exchange(index));
         match publication.filter(|it| it.held || it.stored.is_none()) {
             Some(publication) if publication.receipts.len() < RECEIPTS_MAX => {
                 publication.receipts.extend(envelope.receipts);

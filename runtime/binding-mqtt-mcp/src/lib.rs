@@ -39,6 +39,8 @@ mod failure;
 mod lanes;
 mod levels;
 mod meters;
+#[cfg(test)]
+mod operator_tests;
 mod options;
 mod progress;
 mod properties;

@@ -37,6 +37,7 @@ const BEGIN: u32 = 9;
 /// What is constant while the binding runs.
 #[derive(Debug)]
 pub(crate) struct Settings {
+    pub(crate) max_waiting: usize,
     pub(crate) max_payload: usize,
     pub(crate) max_result: usize,
     pub(crate) remember: Duration,
@@ -66,6 +67,8 @@ pub struct MqttMcp {
     pub(crate) discovery: Option<Discovery>,
     /// Publications that no exchange waits for.
     pub(crate) extra: usize,
+    /// Those of failures of requests that waited.
+    pub(crate) waited: usize,
     /// The shutdown has left a request to the next gateway.
     pub(crate) has_left: bool,
     /// The messages of requests that the shutdown has left in the queue: they are acknowledged once these are
@@ -135,6 +138,7 @@ impl MqttMcp {
                 max_payload,
             ),
             settings: Settings {
+                max_waiting: options.max_waiting.size(),
                 max_payload,
                 max_result: options.max_result.size(),
                 remember: Duration::from_millis(options.remember.get()),
@@ -154,6 +158,7 @@ impl MqttMcp {
             listens: Listens::new(options),
             discovery,
             extra: 0,
+            waited: 0,
             has_left: false,
             left: BTreeMap::new(),
             due: VecDeque::new(),

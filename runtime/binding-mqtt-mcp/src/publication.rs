@@ -30,10 +30,7 @@ pub(crate) struct Publication {
     /// When it is given up.
     end: Time,
     token: Token,
-    /// The exchange that waits for it.
-    pub(crate) exchange: Option<usize>,
-    /// What it tells, if it is not an answer.
-    pub(crate) notice: Option<Notice>,
+    pub(crate) of: Of,
     /// What is acknowledged with it.
     pub(crate) receipts: Vec<Receipt>,
     /// Where its request is in the queue.
@@ -65,6 +62,19 @@ enum Progress {
     Sent,
 }
 
+/// What a publication is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// This exchange, which waits for it.
+    Exchange(usize),
+    /// A request that waited, and failed.
+    Waited,
+    /// Not an answer.
+    Notice(Notice),
+    /// No request that runs or waited.
+    Nothing,
+}
+
 /// What a message tells that is not an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Notice {
@@ -90,7 +100,7 @@ impl Publication {
         answer: Answer,
         end: Time,
         token: Token,
-        exchange: Option<usize>,
+        of: Of,
         receipts: Vec<Receipt>,
         context: CallContext,
     ) -> Self {
@@ -98,8 +108,7 @@ impl Publication {
             answer,
             end,
             token,
-            exchange,
-            notice: None,
+            of,
             receipts,
             stored: None,
             held: false,
@@ -112,6 +121,14 @@ impl Publication {
             failures: 0,
             refusals: 0,
             is_too_large: false,
+        }
+    }
+
+    /// The exchange that waits for it.
+    pub(crate) const fn exchange(&self) -> Option<usize> {
+        match self.of {
+            Of::Exchange(index) => Some(index),
+            _ => None,
         }
     }
 

@@ -265,7 +265,7 @@ impl MqttMcp {
         cx: &mut Context<'_>,
         publication: &mut Publication,
     ) -> bool {
-        let index = publication.exchange;
+        let index = publication.exchange();
         let exchange = index.and_then(|index| self.exchanges.get_mut(index));
         let Some(exchange) = exchange else {
             return false;
@@ -314,7 +314,7 @@ impl MqttMcp {
         }
         cx.work_with(publication.context.clone());
         let receipts = std::mem::take(&mut publication.receipts);
-        self.publish_for(cx, answer, index, None, receipts, stored.zip(write));
+        self.publish_for(cx, answer, publication.of, receipts, stored.zip(write));
         true
     }
 

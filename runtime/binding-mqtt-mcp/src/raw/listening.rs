@@ -13,7 +13,7 @@ use crate::answer::{Answer, Answers};
 use crate::answering::Completion;
 use crate::failure::{Failure, Reason, Status};
 use crate::proxy::MqttMcp;
-use crate::publication::Notice;
+use crate::publication::{Notice, Of};
 use crate::refusals::not_now;
 use crate::remembered;
 use crate::request::{Envelope, Fingerprint};
@@ -205,7 +205,7 @@ impl MqttMcp {
         };
         let answer = answers.response(&route.answer, last(&listen), None);
         let answer = answer.filter(|it| it.until > cx.now());
-        self.publish_extra(cx, answer, listen.envelope.receipts, None);
+        self.publish_extra(cx, Of::Nothing, answer, listen.envelope.receipts, None);
     }
 
     /// The gateway stops: all listens end.
