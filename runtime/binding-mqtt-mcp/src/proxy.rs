@@ -14,7 +14,7 @@ use crate::action::With;
 use crate::aio::Clock;
 use crate::call::{Call, ToolResult};
 use crate::events::{Counts, StepCompleted, StepEnd};
-use crate::exchange::{Caller, EndedCall, Exchange, GRACE, PROGRESS, Phase, STEP};
+use crate::exchange::{Caller, EndedCall, Exchange, PROGRESS, Phase, STEP};
 use crate::failure::{Failure, Reason};
 use crate::lanes::{Entry, Lanes, Limits};
 use crate::options::{Condition, Options};
@@ -295,9 +295,9 @@ impl MqttMcp {
         if let Some(timer) = exchange.timer.take() {
             cx.cancel(timer);
         }
-        let left = exchange.envelope.deadline.since(cx.now());
+        let left = exchange.envelope.deadline.since(cx.now()) + exchange.envelope.grace();
         let reason = "the exit's reason after the deadline of a request";
-        exchange.timer = Some(cx.timer(left + GRACE, exchange_token(index), DUE, reason));
+        exchange.timer = Some(cx.timer(left, exchange_token(index), DUE, reason));
         self.rate.begin(cx.now());
         self.store_begin(cx, index);
     }

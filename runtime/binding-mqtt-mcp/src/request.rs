@@ -20,6 +20,7 @@ use tidegate_streams::mqtt::{MqttMessage, MqttSubscribeData, MqttUserProperty, t
 use tidegate_streams::{Identity, Visible, shown};
 
 use crate::aio;
+use crate::deadline::deadline;
 use crate::failure::{Failure, Reason};
 use crate::levels::Values;
 use crate::raw::request::Rpc;
@@ -169,7 +170,7 @@ impl Reader<'_> {
             trace: trace_of(&data.properties),
             received: self.now,
             expires,
-            deadline: expires.map_or(timeout, |it| it.min(timeout)),
+            deadline: deadline(self.now, expires, timeout),
             device: found.device,
             identity: None,
             variables: Variables::default(),

@@ -18,6 +18,7 @@ use tidegate_streams::Frame;
 use crate::annotated::Listing;
 use crate::answer::Answer;
 use crate::answering::REMEMBER_MAX;
+use crate::deadline::deadline;
 use crate::events::{QueueClock, QueueRestored, RequestDropped};
 use crate::exchange::{Exchange, Phase};
 use crate::failure::{Executed, Failure, Reason};
@@ -305,7 +306,7 @@ impl MqttMcp {
             Clock::of(cx).time(it).min(cx.now() + whole)
         });
         if let Some(expires) = envelope.expires {
-            envelope.deadline = envelope.deadline.min(expires);
+            envelope.deadline = deadline(cx.now(), Some(expires), envelope.deadline);
         }
         Some((envelope, read))
     }
