@@ -75,6 +75,29 @@ event! {
 }
 
 event! {
+    /// A route calls tools for requests that cannot be answered: it has no topic for its answers, and none may be
+    /// named. The devices would wait in vain.
+    pub struct RequestsUnanswerable "binding.mqtt_mcp.requests.unanswerable" Warn
+        "requests on '{topic}' cannot be answered: add the topics that they may name to 'replyTopics', or set 'answer.topic'"
+    {
+        /// The first topic filter of the route.
+        topic "topic": ByteString = ByteString::new(),
+    }
+}
+
+event! {
+    /// A route counts messages of a topic one after the other, by `edge: rising` or `minInterval`, but a `group`
+    /// gives them to several gateways, each of which counts for itself.
+    pub struct ConditionNotShared "binding.mqtt_mcp.condition.not_shared" Warn
+        "the gateways of a 'group' do not share what 'edge: rising' and 'minInterval' know of '{topic}': requests are \
+         doubled or missed unless the broker gives all messages of a topic to the same gateway"
+    {
+        /// The first topic filter of the route.
+        topic "topic": ByteString = ByteString::new(),
+    }
+}
+
+event! {
     /// The subscription to requests failed. It is retried; requests are missed until it succeeds.
     pub struct SubscriptionFailed "binding.mqtt_mcp.subscription.failed" Warn
         "the subscription to requests failed: {reason}"

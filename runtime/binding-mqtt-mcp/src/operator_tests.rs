@@ -19,6 +19,11 @@ struct Harness {
 
 impl Harness {
     fn new(options: Json, when: Json, with: Json) -> Self {
+        Self::started(options, when, with).0
+    }
+
+    /// The same, with the events of the start.
+    fn started(options: Json, when: Json, with: Json) -> (Self, Vec<(String, String)>) {
         let options = serde_json::from_value(options).expect("options");
         let route = ActionRoute {
             when: serde_json::from_value(when).expect("conditions"),
@@ -35,11 +40,13 @@ impl Harness {
         let subscription = begin.at.stream;
         let begin = Frame::begin(MqttSubscribe::default());
         rig.send(mqtt, subscription, begin);
-        Self {
+        let mut harness = Self {
             rig,
             mqtt,
             subscription,
-        }
+        };
+        let events = harness.all_events();
+        (harness, events)
     }
 
     fn ask(&mut self, topic: &str, payload: &str) {
@@ -65,10 +72,16 @@ impl Harness {
 
     /// The events of this name since the last time.
     fn events(&mut self, name: &str) -> Vec<String> {
+        let events = self.all_events().into_iter();
+        let of_name = events.filter(|(id, _)| id == name);
+        of_name.map(|(_, message)| message).collect()
+    }
+
+    /// The names and messages of the events since the last time.
+    fn all_events(&mut self) -> Vec<(String, String)> {
         let worker = &mut self.rig.worker;
         let events = std::iter::from_fn(|| worker.poll_event());
-        let of_name = events.filter(|it| it.id == name);
-        of_name.map(|it| it.message).collect()
+        events.map(|it| (it.id.to_string(), it.message)).collect()
     }
 }
 
@@ -100,4 +113,50 @@ fn refusals_beyond_the_limit_are_told_and_do_not_take_the_place_of_failures() {
     harness.rig.advance(Duration::from_millis(1_000));
     assert_eq!(harness.published(), 2, "those that waited have failed");
     assert_eq!(harness.events("binding.mqtt_mcp.answer.lost").len(), 0);
+}
+
+/// The names of the events at the start.
+fn warnings(options: Json, when: Json, with: Json) -> Vec<String> {
+    let (_, events) = Harness::started(options, when, with);
+    events.into_iter().map(|(id, _)| id).collect()
+}
+
+#[test]
+fn requests_that_cannot_be_answered_are_warned_of_at_the_start() {
+    let unanswerable = ["binding.mqtt_mcp.requests.unanswerable"];
+    let when = || json!([{ "topic": "devices/{device}/call" }]);
+    let tool = || json!({ "tool": "brew" });
+    assert_eq!(warnings(json!({}), when(), tool()), unanswerable);
+    let aio = json!({ "protocol": "aio", "tool": "brew" });
+    assert_eq!(warnings(json!({}), when(), aio), unanswerable);
+    let raw = json!({ "raw": "json-rpc", "allow": ["*"] });
+    assert_eq!(warnings(json!({}), when(), raw), unanswerable);
+    let none: [&str; 0] = [];
+    let named = json!({ "replyTopics": ["devices/{device}/answers/#"] });
+    assert_eq!(warnings(named, when(), tool()), none);
+    let answered = json!({ "tool": "brew", "answer": { "topic": "devices/{device}/answer" } });
+    assert_eq!(warnings(json!({}), when(), answered), none);
+    let telemetry = json!({ "tool": "brew", "if": "{{ payload.level < 10 }}" });
+    assert_eq!(warnings(json!({}), when(), telemetry), none);
+    let told = json!([{ "topic": "devices/{device}/call", "qos": 0 }]);
+    assert_eq!(warnings(json!({}), told, tool()), none);
+}
+
+#[test]
+fn a_condition_that_several_gateways_do_not_share_is_warned_of_at_the_start() {
+    let start = |options, more: Json| {
+        let mut with = json!({
+            "if": "{{ payload.level < 10 }}", "answer": { "topic": "alerts/{m}", "payload": { "low": true } },
+        });
+        let more = more.as_object().expect("an object").clone();
+        with.as_object_mut().expect("an object").extend(more);
+        warnings(options, json!([{ "topic": "levels/{m}" }]), with)
+    };
+    let not_shared = ["binding.mqtt_mcp.condition.not_shared"];
+    let none: [&str; 0] = [];
+    let group = || json!({ "group": "planners" });
+    assert_eq!(start(group(), json!({ "edge": "rising" })), not_shared);
+    assert_eq!(start(group(), json!({ "minInterval": 1000 })), not_shared);
+    assert_eq!(start(group(), json!({})), none);
+    assert_eq!(start(json!({}), json!({ "edge": "rising" })), none);
 }

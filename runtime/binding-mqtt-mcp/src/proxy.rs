@@ -453,6 +453,7 @@ impl Binding for MqttMcp {
     fn on_start(&mut self, cx: &mut Context<'_>) {
         // A request must be executed once, so only one worker subscribes.
         if cx.worker() == 0 {
+            self.routes.warn(cx);
             self.begin(cx);
             self.begin_announcing(cx);
         }

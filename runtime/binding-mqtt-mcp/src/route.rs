@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytestring::ByteString;
-use tidegate_engine::Duration;
+use tidegate_engine::{Context, Duration};
 use tidegate_options::{ActionRoute, Glob};
 use tidegate_streams::mqtt::topic::TopicFilter;
 
@@ -12,6 +12,7 @@ use crate::action::{
 };
 use crate::aio;
 use crate::document::Document;
+use crate::events::{ConditionNotShared, RequestsUnanswerable};
 use crate::levels::{ReplyPattern, RequestTopic, Values};
 use crate::options::{Condition, Options};
 use crate::progress;
@@ -49,6 +50,13 @@ pub(crate) struct Trigger {
     /// When a device is back to normal.
     pub(crate) until: Option<Template>,
     pub(crate) min_interval: Option<Duration>,
+}
+
+impl Trigger {
+    /// Whether a message counts depends on those before it.
+    pub(crate) fn has_state(&self) -> bool {
+        self.edge == Edge::Rising || self.min_interval.is_some()
+    }
 }
 
 impl Step {
@@ -116,6 +124,8 @@ pub(crate) struct Route {
     pub(crate) executor: Option<aio::Executor>,
     /// Whether all its tools may be executed twice.
     pub(crate) idempotent: bool,
+    /// All its messages have `QoS` 0.
+    is_telemetry: bool,
     pub(crate) answer: MessageOptions,
     /// With the keys of `answer` where it has none of its own.
     pub(crate) failure: MessageOptions,
@@ -161,7 +171,9 @@ impl Route {
             source: options.source(),
             timeout,
         });
+        let is_telemetry = route.when.iter().all(|it| it.qos.get() == 0);
         Self {
+            is_telemetry,
             topics: route.when.into_iter().map(|it| it.topic).collect(),
             steps,
             trigger,
@@ -176,6 +188,13 @@ impl Route {
             answer,
             failure,
         }
+    }
+
+    /// Whether devices wait for answers without a topic of the config. Who publishes telemetry, on a route with `if` or
+    /// with `QoS` 0, does not wait: tools are called for it, and that is all.
+    fn expects_an_answer(&self) -> bool {
+        let calls = !self.steps.is_empty() || self.raw.is_some();
+        calls && self.answer.topic.is_none() && self.trigger.is_none() && !self.is_telemetry
     }
 
     /// Whether the route may call a tool.
@@ -209,6 +228,8 @@ pub(crate) struct Routes {
     pub(crate) filters: Vec<(ByteString, u8)>,
     requests: Vec<TopicFilter>,
     reply_topics: Vec<ReplyPattern>,
+    /// Several gateways share the subscription.
+    is_shared: bool,
 }
 
 /// A topic of requests, and what its levels say.
@@ -240,6 +261,7 @@ impl Routes {
             filters,
             requests,
             reply_topics: options.reply_topics.clone(),
+            is_shared: options.group.is_some(),
         }
     }
 
@@ -265,6 +287,21 @@ impl Routes {
     /// All routes, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Route> {
         self.all.iter()
+    }
+
+    /// Warns of what is likely a mistake.
+    pub(crate) fn warn(&self, cx: &mut Context<'_>) {
+        for route in &self.all {
+            let topic = route.topics.first();
+            let topic = topic.map_or_else(ByteString::new, |it| it.filter().text());
+            if self.reply_topics.is_empty() && route.expects_an_answer() {
+                let topic = topic.clone();
+                cx.event(&RequestsUnanswerable { topic });
+            }
+            if self.is_shared && route.trigger.as_ref().is_some_and(Trigger::has_state) {
+                cx.event(&ConditionNotShared { topic });
+            }
+        }
     }
 
     /// The rules of all raw routes.

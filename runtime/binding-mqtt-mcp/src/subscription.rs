@@ -306,7 +306,8 @@ mod tests {
         let when = json!([{ "topic": "a" }, { "topic": "b" }]);
         let route = ActionRoute {
             when: serde_json::from_value(when).expect("conditions"),
-            with: serde_json::from_value(json!({ "tool": "x" })).expect("an action"),
+            with: serde_json::from_value(json!({ "tool": "x", "answer": { "topic": "c" } }))
+                .expect("an action"),
         };
         let options = serde_json::from_value(json!({})).expect("options");
         let mut rig = Rig::new();
