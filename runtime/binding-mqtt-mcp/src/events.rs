@@ -39,7 +39,7 @@ event! {
 }
 
 event! {
-    /// A tool that a request called has answered, or failed.
+    /// A tool that a request called has answered, or failed; or an optional step did not call its tool.
     pub struct StepCompleted "binding.mqtt_mcp.step.completed" Debug audit(call)
         "'{tool}' for '{device}': {outcome} in {duration} ms"
     {

@@ -12,6 +12,7 @@ use crate::action::RESULT;
 use crate::annotated::Listing;
 use crate::call::{Call, Ended, ToolResult, params};
 use crate::document::push_name;
+use crate::events::StepCompleted;
 use crate::failure::{Executed, Failure, Reason};
 use crate::progress::Reports;
 use crate::queue::Id;
@@ -189,7 +190,10 @@ impl Exchange {
             let state = match self.start(cx, caller, step) {
                 Ok(Started::Call(call)) => State::Running(Box::new(call)),
                 Ok(Started::Skipped) => State::Skipped,
-                Err(_) if step.optional => State::Skipped,
+                Err(failure) if step.optional => {
+                    self.not_started(cx, step, &failure);
+                    State::Skipped
+                }
                 Err(failure) => return Err(failure),
             };
             skipped |= matches!(state, State::Skipped);
@@ -203,6 +207,24 @@ impl Exchange {
             }
         }
         Ok(skipped)
+    }
+
+    /// Emits the event of an optional step whose tool is not called: the request does not fail, so nothing else
+    /// says why it has no result.
+    fn not_started(&self, cx: &mut Context<'_>, step: &Step, failure: &Failure) {
+        cx.work_with(self.context.clone());
+        cx.event_with(|_| {
+            let tool = step.tool.render(&self.variables).unwrap_or_default();
+            StepCompleted {
+                tool: shown(&tool).as_ref().into(),
+                topic: self.envelope.topic.clone(),
+                device: self.envelope.device.clone(),
+                step: step.name.clone(),
+                request: format!("{:016x}", self.context.trace).into(),
+                outcome: failure.reason.word().into(),
+                ..StepCompleted::default()
+            }
+        });
     }
 
     fn is_ready(&self, index: usize, step: &Step) -> bool {

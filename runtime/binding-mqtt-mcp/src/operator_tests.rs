@@ -160,3 +160,26 @@ fn a_condition_that_several_gateways_do_not_share_is_warned_of_at_the_start() {
     assert_eq!(start(group(), json!({})), none);
     assert_eq!(start(json!({}), json!({ "edge": "rising" })), none);
 }
+
+#[test]
+fn an_optional_step_that_cannot_start_is_told() {
+    let mut harness = Harness::new(
+        json!({}),
+        json!([{ "topic": "orders/{robot}" }]),
+        json!({
+            "plan": {
+                "one": { "tool": "{{ payload.tool }}", "optional": true },
+                "two": { "tool": "get_two", "arguments": { "n": "{{ payload.n }}" }, "optional": true },
+                "three": { "tool": "get_three", "optional": true, "when": "{{ payload.tool == 'x' }}" },
+            },
+            "allow": ["get_*"],
+            "answer": { "topic": "plans/{robot}", "payload": { "one": "{{ one is defined }}" } },
+        }),
+    );
+    harness.ask("orders/r1", r#"{"tool":"delete"}"#);
+    assert_eq!(harness.published(), 1);
+    let events = harness.events("binding.mqtt_mcp.step.completed");
+    let refused = "'delete' for 'r1': notAllowed in 0 ms";
+    let invalid = "'get_two' for 'r1': invalidRequest in 0 ms";
+    assert_eq!(events, [refused, invalid]);
+}
