@@ -86,6 +86,17 @@ event! {
 }
 
 event! {
+    /// The topic of `discover` is one of requests: the message that says what the server is would be taken for one,
+    /// and whoever may publish requests could replace it.
+    pub struct DiscoverIsRequest "binding.mqtt_mcp.discover.is_request" Warn
+        "'discover.topic' is a topic of requests ('{topic}'): use one that no 'when' matches"
+    {
+        /// The topic.
+        topic "topic": ByteString = ByteString::new(),
+    }
+}
+
+event! {
     /// A route counts messages of a topic one after the other, by `edge: rising` or `minInterval`, but a `group`
     /// gives them to several gateways, each of which counts for itself.
     pub struct ConditionNotShared "binding.mqtt_mcp.condition.not_shared" Warn

@@ -183,3 +183,19 @@ fn an_optional_step_that_cannot_start_is_told() {
     let invalid = "'get_two' for 'r1': invalidRequest in 0 ms";
     assert_eq!(events, [refused, invalid]);
 }
+
+#[test]
+fn a_topic_of_discover_that_is_one_of_requests_is_warned_of_at_the_start() {
+    let start = |topic: &str| {
+        let options =
+            json!({ "discover": { "topic": topic }, "replyTopics": ["mcp/a/response/#"] });
+        let with = json!({ "raw": "json-rpc", "allow": ["*"] });
+        warnings(options, json!([{ "topic": "mcp/a/{client}" }]), with)
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(
+        start("mcp/a/discover"),
+        ["binding.mqtt_mcp.discover.is_request"]
+    );
+    assert_eq!(start("mcp/b/discover"), none);
+}

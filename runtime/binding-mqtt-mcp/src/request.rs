@@ -249,6 +249,9 @@ impl Reader<'_> {
         if self.routes.is_request(topic) {
             return Err(refused("it is a topic of requests"));
         }
+        if self.routes.is_discover(topic) {
+            return Err(refused("it is the topic of 'discover'"));
+        }
         if !self.routes.allows_reply(topic, values) {
             return Err(refused("'replyTopics' does not contain it"));
         }

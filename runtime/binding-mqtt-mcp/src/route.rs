@@ -12,7 +12,7 @@ use crate::action::{
 };
 use crate::aio;
 use crate::document::Document;
-use crate::events::{ConditionNotShared, RequestsUnanswerable};
+use crate::events::{ConditionNotShared, DiscoverIsRequest, RequestsUnanswerable};
 use crate::levels::{ReplyPattern, RequestTopic, Values};
 use crate::options::{Condition, Options};
 use crate::progress;
@@ -230,6 +230,8 @@ pub(crate) struct Routes {
     reply_topics: Vec<ReplyPattern>,
     /// Several gateways share the subscription.
     is_shared: bool,
+    /// The topic of the message that says what the server is.
+    discover: Option<ByteString>,
 }
 
 /// A topic of requests, and what its levels say.
@@ -262,6 +264,7 @@ impl Routes {
             requests,
             reply_topics: options.reply_topics.clone(),
             is_shared: options.group.is_some(),
+            discover: options.discover.as_ref().map(|it| it.topic().into()),
         }
     }
 
@@ -291,6 +294,10 @@ impl Routes {
 
     /// Warns of what is likely a mistake.
     pub(crate) fn warn(&self, cx: &mut Context<'_>) {
+        if let Some(topic) = self.discover.as_ref().filter(|it| self.is_request(it)) {
+            let topic = topic.clone();
+            cx.event(&DiscoverIsRequest { topic });
+        }
         for route in &self.all {
             let topic = route.topics.first();
             let topic = topic.map_or_else(ByteString::new, |it| it.filter().text());
@@ -312,6 +319,12 @@ impl Routes {
     /// Whether messages on a topic, which must be valid, are requests.
     pub(crate) fn is_request(&self, topic: &str) -> bool {
         self.requests.iter().any(|filter| filter.matches(topic))
+    }
+
+    /// Whether a topic is that of the message that says what the server is: clients believe what they find there
+    /// (specs/mcp-over-mqtt5.md, 11).
+    pub(crate) fn is_discover(&self, topic: &str) -> bool {
+        self.discover.as_ref().is_some_and(|it| it == topic)
     }
 
     /// Whether a request with these values may name a topic, which must be valid.

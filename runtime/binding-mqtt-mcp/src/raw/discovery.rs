@@ -49,6 +49,12 @@ pub(crate) struct DiscoverOptions {
     instructions: Option<String>,
 }
 
+impl DiscoverOptions {
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+}
+
 fn topic<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let topic = String::deserialize(deserializer)?;
     let invalid = |why: &str| de::Error::custom(format!("invalid topic '{topic}': {why}"));
