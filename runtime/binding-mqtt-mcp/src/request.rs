@@ -214,7 +214,12 @@ impl Reader<'_> {
             && let Ok(id) = value.get_attr("id")
             && (id.as_str().is_some() || id.is_number())
         {
-            envelope.id = serde_json::to_value(id).ok();
+            let id = serde_json::to_value(id).ok();
+            if !id.as_ref().is_none_or(is_exact) {
+                let why = "a number of this size is not repeated exactly; send it as a text";
+                return Err(invalid("'id'", why));
+            }
+            envelope.id = id;
         }
         check_correlation(data)?;
         let properties = route.properties.of(&data.properties);
@@ -333,6 +338,15 @@ pub(crate) fn is_subject(text: &str) -> bool {
 /// The failure of a template of a request.
 pub(crate) fn invalid(what: &str, why: &str) -> Failure {
     Failure::rejected(Reason::InvalidRequest, format!("Invalid {what}: {why}."))
+}
+
+/// Whether an id is kept as it came. A whole number of more than 64 bits is not: it is rounded, to the same one as its
+/// neighbours.
+pub(crate) fn is_exact(id: &Json) -> bool {
+    /// From here on, floating-point numbers are further apart than 1.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    let rounded = id.as_f64().filter(|_| id.is_f64());
+    rounded.is_none_or(|it| it.abs() < EXACT_MAX)
 }
 
 /// Checks the Correlation Data.

@@ -23,7 +23,9 @@ use tidegate_streams::shown;
 use super::response::unsupported_version;
 use super::rules::Rules;
 use crate::failure::{Failure, Reason};
-use crate::request::{Envelope, Fingerprint, Reader, check_correlation, fingerprint, variables};
+use crate::request::{
+    Envelope, Fingerprint, Reader, check_correlation, fingerprint, is_exact, variables,
+};
 use crate::route::Route;
 
 /// Longest time that a `subscriptions/listen` lasts without being renewed.
@@ -136,8 +138,12 @@ impl Reader<'_> {
                 Work::Cancel(id) => id,
                 _ => &rpc.id,
             };
-            envelope.id = serde_json::from_slice(id.text()).ok();
-            envelope.id = envelope.id.take().filter(|it| *it != Json::Null);
+            let json = serde_json::from_slice(id.text()).ok();
+            let json = json.filter(is_exact).unwrap_or_else(|| {
+                // The response repeats the text; what identifies the request must be as exact.
+                Json::String(String::from_utf8_lossy(id.text()).into_owned())
+            });
+            envelope.id = Some(json).filter(|it| *it != Json::Null);
         }
         if let Work::Listen(_) = rpc.work {
             let limit = self.now + LISTEN_MAX;
