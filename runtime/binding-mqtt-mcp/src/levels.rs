@@ -32,6 +32,10 @@ impl Values {
         self.0.get(name)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.0.is_empty()
+    }
+
     /// What templates see of them.
     pub(crate) fn variable(&self) -> Value {
         Value::from_dyn_object(Arc::clone(&self.0))

@@ -13,7 +13,7 @@ use crate::proxy::MqttMcp;
 use crate::queue::record::{Answered, Known, Octets, Request};
 use crate::queue::{Clock, Due, Happened, Id, Record, Refusal};
 use crate::remembered::{Light, Outcome};
-use crate::request::Envelope;
+use crate::request::{Envelope, Key};
 use crate::subscription::Receipt;
 
 impl MqttMcp {
@@ -219,6 +219,7 @@ impl MqttMcp {
         let known = exchange.key.as_ref().zip(outcome);
         let known = known.map(|(key, outcome)| Known {
             topic: key.topic().to_owned(),
+            caller: caller(key, &outcome.device),
             correlation: Octets::of(key.correlation()),
             content: Octets::of(&exchange.content),
             until: clock.millis(outcome.until),
@@ -260,12 +261,18 @@ impl MqttMcp {
 fn known_of(light: &Light, clock: Clock) -> Answered {
     let known = Known {
         topic: light.key.topic().to_owned(),
+        caller: caller(&light.key, &light.device),
         correlation: Octets::of(light.key.correlation()),
         content: Octets::of(&light.content),
         until: clock.millis(light.until),
         evicted: true,
     };
     Answered::new(&light.device, light.executed, Some(known), None)
+}
+
+/// Whose correlation it is, if that is not the device.
+fn caller(key: &Key, device: &str) -> Option<String> {
+    (key.caller() != device).then(|| key.caller().to_owned())
 }
 
 /// The record of a request, from its message.

@@ -380,7 +380,7 @@ mod tests {
     }
 
     fn key(device: &str, number: usize) -> Key {
-        Key::new(device.into(), number.to_string().into())
+        Key::new("t".into(), number.to_string().into(), device.into())
     }
 
     /// A request that was executed, with an answer of `size` bytes.

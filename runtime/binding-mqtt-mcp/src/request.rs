@@ -84,6 +84,8 @@ struct Asked {
     /// The first to be compared: it differs more often than the topic.
     correlation: Bytes,
     topic: ByteString,
+    /// Whose correlation it is: several devices may publish requests on one topic, and count from 1 each.
+    caller: ByteString,
 }
 
 /// A hash of all that a request says.
@@ -115,13 +117,21 @@ impl Envelope {
 }
 
 impl Key {
-    /// Both must be copies: what a message has may be a part of a large buffer.
-    pub(crate) fn new(topic: ByteString, correlation: Bytes) -> Self {
-        Self(Arc::new(Asked { correlation, topic }))
+    /// All must be copies: what a message has may be a part of a large buffer.
+    pub(crate) fn new(topic: ByteString, correlation: Bytes, caller: ByteString) -> Self {
+        Self(Arc::new(Asked {
+            correlation,
+            topic,
+            caller,
+        }))
     }
 
     pub(crate) fn size(&self) -> usize {
-        self.0.topic.len() + self.0.correlation.len()
+        self.0.topic.len() + self.0.correlation.len() + self.0.caller.len()
+    }
+
+    pub(crate) fn caller(&self) -> &str {
+        &self.0.caller
     }
 
     pub(crate) fn topic(&self) -> &str {
@@ -292,11 +302,23 @@ pub(crate) fn fingerprint(
         None => correlation,
     };
     identify(envelope, route)?;
+    let caller = caller(envelope).clone();
     Ok(Fingerprint {
-        key: correlation.map(|it| Key::new(envelope.topic.clone(), it)),
+        key: correlation.map(|it| Key::new(envelope.topic.clone(), it, caller)),
         content: content(envelope, properties, payload),
         size,
     })
+}
+
+/// Whose correlation it is: that of the device. Where neither the config nor the topic tells devices apart, the topics for
+/// their answers do, as MQTT has it (5.0, 4.10). JSON-RPC and commands have rules of their own.
+fn caller(envelope: &Envelope) -> &ByteString {
+    let is_told_apart = envelope.identity.is_some() || !envelope.values.is_empty();
+    let is_plain = envelope.rpc.is_none() && envelope.command.is_none();
+    match &envelope.reply {
+        Some(reply) if is_plain && !is_told_apart => reply,
+        _ => &envelope.device,
+    }
 }
 
 /// Sets the identity that the config gives the caller.

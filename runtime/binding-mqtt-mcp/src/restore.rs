@@ -96,7 +96,9 @@ impl MqttMcp {
             };
             if outcome.until > now {
                 remembered = true;
-                let key = Key::new(known.topic.as_str().into(), known.correlation.bytes());
+                let caller = known.caller.as_deref().unwrap_or(&answered.device);
+                let (topic, correlation) = (&*known.topic, known.correlation.bytes());
+                let key = Key::new(topic.into(), correlation, caller.into());
                 self.remembered.begin(key.clone(), content, 0);
                 self.remembered.answered(&key, outcome);
                 if known.evicted {

@@ -65,6 +65,9 @@ pub(crate) struct Answered {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Known {
     pub(crate) topic: String,
+    /// Whose correlation it is; absent: that of the device, also in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) caller: Option<String>,
     pub(crate) correlation: Octets,
     /// The hash of the request.
     pub(crate) content: Octets,
@@ -307,15 +310,21 @@ mod tests {
                     expires,
                 }
             });
-        let known = (any::<(String, u64, bool)>(), octets(), any::<[u8; 32]>()).prop_map(
-            |((topic, until, evicted), correlation, content)| Known {
-                topic,
-                evicted,
-                correlation,
-                content: Octets::of(&content),
-                until,
-            },
-        );
+        let known = (
+            any::<(String, Option<String>, u64, bool)>(),
+            octets(),
+            any::<[u8; 32]>(),
+        )
+            .prop_map(
+                |((topic, caller, until, evicted), correlation, content)| Known {
+                    topic,
+                    caller,
+                    evicted,
+                    correlation,
+                    content: Octets::of(&content),
+                    until,
+                },
+            );
         let answered = (
             any::<String>(),
             prop::sample::select(Executed::ALL),
