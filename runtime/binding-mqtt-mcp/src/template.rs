@@ -5,6 +5,7 @@
 //! valid JSON.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
 
 use bytestring::ByteString;
@@ -143,11 +144,19 @@ impl Template {
         match &self.form {
             Form::Literal => Ok(self.source.clone()),
             Form::Expression(alone) => {
-                let text = self.value(alone, variables)?.to_string();
-                if text.len() > OUTPUT_MAX {
+                let value = self.value(alone, variables)?;
+                // All items would be visited, also when the first ones are too many already.
+                if value.len().is_some_and(|it| it > OUTPUT_MAX) {
                     return Err(too_long());
                 }
-                Ok(text.into())
+                let mut output = Vec::new();
+                let mut bounded = Bounded {
+                    output: &mut output,
+                    start: 0,
+                };
+                // A list that is repeated takes room only when it is written.
+                write!(bounded, "{value}").map_err(|_| too_long())?;
+                text(output)
             }
             Form::Text(environment) => self.text_of(environment, TEXT, variables),
             Form::Json(environment) => self.text_of(environment, JSON, variables),
@@ -214,8 +223,7 @@ impl Template {
             start: 0,
         };
         self.render_to(environment, name, variables, &mut bounded)?;
-        let text = String::from_utf8(output).map_err(|error| error.to_string())?;
-        Ok(text.into())
+        text(output)
     }
 
     fn render_to(
@@ -315,6 +323,11 @@ fn write_json(
             error.to_string()
         }
     })
+}
+
+fn text(output: Vec<u8>) -> Result<ByteString, Failed> {
+    let text = String::from_utf8(output).map_err(|error| error.to_string())?;
+    Ok(text.into())
 }
 
 fn too_long() -> String {

@@ -166,6 +166,20 @@ fn errors_of_the_author_are_found_at_once() {
     assert!(Template::text(&"x".repeat(SOURCE_MAX + 1)).is_err());
 }
 
+/// A list is repeated without being copied: only what is written of it takes room, and that is bounded.
+#[test]
+fn a_list_that_is_repeated_by_a_payload_is_not_written_without_end() {
+    let source = "{{ [payload.t] * payload.n }}";
+    let template = Template::text(source).expect(source);
+    let text = "x".repeat(60_000);
+    // 12 GB, and 6 TB.
+    for n in [200_000, 100_000_000] {
+        let given = serde_json::json!({ "payload": { "t": text, "n": n } });
+        assert_eq!(template.render(&variables(given.clone())), Err(too_long()));
+        assert_eq!(json(source, given), Err(too_long()));
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn any_source_is_parsed_or_refused(source in "[{}%#a-z .'\"|()0-9*-]{0,60}") {
