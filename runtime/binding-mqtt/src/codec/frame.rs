@@ -18,8 +18,9 @@ const FRONT_MAX: usize = 2 + u16::MAX as usize + 2;
 /// Decodes packets from the bytes of a connection.
 ///
 /// It buffers at most one incomplete packet, so at most the maximum packet size and the excess of
-/// one read. After an error the connection must be closed, because the start of the next packet is
-/// unknown, unless the packet was passed over ([`Self::pass_over`]).
+/// one read; of a larger packet that is passed over, the topic, which has at most 64 KiB. After an error
+/// the connection must be closed, because the start of the next packet is unknown, unless the packet was
+/// passed over ([`Self::pass_over`]).
 #[derive(Debug)]
 pub struct Decoder {
     version: Version,
@@ -70,7 +71,7 @@ impl Decoder {
 
     /// Continues after a PUBLISH of `QoS` 1 or 2 that is too large or cannot be decoded, if it has a packet
     /// identifier: [`Self::next`] returns the error, [`Self::passed_over`] the PUBLISH, and the connection need not be
-    /// closed. Nothing is buffered of what is too large.
+    /// closed. Of what is too large, only the topic and the packet identifier are buffered.
     pub const fn pass_over(&mut self) {
         self.passes_over = true;
     }

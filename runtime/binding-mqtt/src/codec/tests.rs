@@ -164,6 +164,33 @@ fn a_publish_that_is_too_large_or_cannot_be_decoded_is_passed_over_if_asked() {
     assert_eq!(packets, [Packet::Pingresp]);
 }
 
+/// Of a message that is too large, its topic is held, and nothing of its payload.
+#[test]
+fn a_topic_beyond_the_limit_is_held_until_the_packet_identifier() {
+    let mut decoder = Decoder::new(Version::V5, 128);
+    decoder.pass_over();
+    let topic = "t".repeat(60_000);
+    let publish = Publish {
+        qos: 1,
+        packet_id: 7,
+        topic: topic.as_str().into(),
+        payload: std::iter::once(Bytes::from(vec![b'x'; 100_000])).collect(),
+        ..Publish::default()
+    };
+    let bytes = encoded(&Packet::Publish(publish), Version::V5);
+    let (mut passed, mut held) = (Vec::new(), 0);
+    for part in bytes.chunks(1_000) {
+        decoder.push(Bytes::copy_from_slice(part));
+        if decoder.next().is_err() {
+            passed.extend(decoder.passed_over());
+        }
+        held = held.max(decoder.buffered());
+    }
+    let passed: Vec<_> = passed.iter().map(|it| (it.packet_id, &*it.topic)).collect();
+    assert_eq!(passed, [(7, &*topic)]);
+    assert_eq!((held, decoder.buffered()), (60_000, 0));
+}
+
 #[test]
 fn what_has_no_packet_identifier_is_not_passed_over() {
     // QoS 0 and too large; a topic beyond the packet; an identifier of 0.
