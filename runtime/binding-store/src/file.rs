@@ -244,3 +244,28 @@ fn foreign(path: &Path, why: &dyn std::fmt::Display) -> FileError {
         why: why.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The advice differs: to move the file away, or to let the gateway read it.
+    #[test]
+    fn invalid_content_is_told_from_a_file_that_cannot_be_read() {
+        use io::ErrorKind::{InvalidData, PermissionDenied, StorageFull, UnexpectedEof};
+        for (kind, is_foreign) in [
+            (InvalidData, true),
+            (UnexpectedEof, true),
+            (PermissionDenied, false),
+            (StorageFull, false),
+        ] {
+            let error = DatabaseError::Storage(StorageError::Io(io::Error::from(kind)));
+            let found = match refused(Path::new("a"), error) {
+                FileError::Foreign { .. } => true,
+                FileError::Unusable { .. } => false,
+                other => panic!("{other}"),
+            };
+            assert_eq!(found, is_foreign, "{kind}");
+        }
+    }
+}

@@ -280,6 +280,29 @@ async fn a_write_in_parts_is_one_record() {
 }
 
 #[tokio::test]
+async fn a_file_that_cannot_be_opened_again_ends_the_stream_and_is_counted() {
+    let (_folder, path) = folder();
+    let (mut harness, _) = Harness::open(&path).await;
+    harness.probe.send(harness.stream, Frame::end()).await;
+    assert_eq!(harness.probe.next_but_window().await.1, Frame::end());
+    fs::write(&path, b"no store").expect("written");
+    harness.probe.open(StoreBegin::default()).await;
+    let (_, begin) = harness.probe.next_but_window().await;
+    assert!(matches!(begin, Frame::Begin(_)), "{begin:?}");
+    let (_, frame) = harness.probe.next_but_window().await;
+    let Frame::Reset(Some(reset)) = frame else {
+        panic!("{frame:?}");
+    };
+    let ResetEx::Store(reset) = *reset else {
+        panic!("{reset:?}");
+    };
+    assert!(reset.reason.contains("is not a store of tidegate"));
+    let report = harness.engine.report().await;
+    assert_eq!(report.value("", "store.file.failures"), 1);
+    harness.stop().await;
+}
+
+#[tokio::test]
 async fn a_second_stream_is_refused() {
     let (_folder, path) = folder();
     let (mut harness, _) = Harness::open(&path).await;
@@ -306,6 +329,21 @@ fn a_file_has_one_process() {
     let file = RecordFile::open(&path).expect("a new file");
     assert!(refusal(&path).ends_with("each needs a 'path' of its own"));
     drop(file);
+    assert!(RecordFile::open(&path).is_ok());
+}
+
+/// Two gateways start at once, without a file: the second one does not touch what the first one is writing.
+#[test]
+fn a_file_that_another_process_creates_is_left_alone() {
+    let (_folder, path) = folder();
+    let mut new = path.clone().into_os_string();
+    new.push(".new");
+    fs::write(&new, b"half of a store").expect("written");
+    let other = fs::File::open(&new).expect("a file");
+    other.lock().expect("locked");
+    assert!(refusal(&path).contains("is in use by another process"));
+    assert_eq!(fs::read(&new).expect("read"), b"half of a store");
+    drop(other);
     assert!(RecordFile::open(&path).is_ok());
 }
 
