@@ -256,6 +256,16 @@ mod tests {
         assert_eq!(lanes.next(), Some(2));
     }
 
+    /// The rate makes requests wait while there is room, and what comes later does not overtake them.
+    #[test]
+    fn nobody_overtakes_a_request_that_the_rate_holds_up() {
+        let mut lanes = Lanes::new(LIMITS);
+        let (first, second) = (ByteString::from("first"), ByteString::from("second"));
+        assert_eq!(lanes.enter(&first, 0, 0, false), Entry::Wait);
+        assert_eq!(lanes.enter(&second, 1, 0, true), Entry::Wait);
+        assert_eq!((lanes.next(), lanes.next()), (Some(0), Some(1)));
+    }
+
     #[test]
     fn a_device_with_large_requests_leaves_room_for_others() {
         use Entry::{Full, Run, Wait};

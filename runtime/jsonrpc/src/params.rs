@@ -198,6 +198,17 @@ mod tests {
     }
 
     #[test]
+    fn a_cursor_has_a_bounded_length() {
+        let of = |length: usize| {
+            let params = params(&format!(r#"{{"cursor":"{}"}}"#, "c".repeat(length)));
+            params.cursor().map(|it| it.map_or(0, |it| it.len()))
+        };
+        assert_eq!(of(CURSOR_MAX).expect("the longest one"), CURSOR_MAX);
+        let error = of(CURSOR_MAX + 1).expect_err("too long");
+        assert_eq!(error.message(), "params.cursor exceeds 65536 bytes.");
+    }
+
+    #[test]
     fn a_subject_must_be_one_string_of_a_bounded_length() {
         let named = params(r#"{"name":"publish","uri":7}"#);
         assert_eq!(
