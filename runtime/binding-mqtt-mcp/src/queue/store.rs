@@ -353,7 +353,67 @@ fn reopen_after(failures: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_engine::testing::Rig;
+    use tidegate_streams::store::StoreStored;
+
     use super::*;
+    use crate::{MqttMcp, Options};
+
+    /// Takes what was written to the file of a binding. It is stored, or the file fails.
+    fn play(rig: &mut Rig, file: BindingId, is_usable: bool) {
+        for output in rig.outputs(file) {
+            let stream = output.at.stream;
+            if !matches!(output.frame, Frame::Begin(_)) {
+                continue;
+            }
+            if is_usable {
+                rig.turn(file, |cx| {
+                    cx.send(stream, Frame::begin(StoreBegin { max_size: 100_000 }));
+                    cx.send(stream, Frame::flush(StoreStored { number: 0 }));
+                    cx.send(stream, Frame::flush(StoreStored { number: 1 }));
+                });
+            }
+            let reason = "No space left on device".into();
+            let reset = StoreReset { reason }.into();
+            rig.turn(file, |cx| cx.terminate(stream, Some(reset), None));
+        }
+    }
+
+    /// The failures that were reported.
+    fn reported(rig: &mut Rig) -> Vec<String> {
+        let events = std::iter::from_fn(|| rig.worker.poll_event());
+        let messages = events.map(|event| event.message);
+        messages
+            .filter(|it| it.contains("cannot be written"))
+            .collect()
+    }
+
+    #[test]
+    fn a_file_that_stays_unusable_is_reported_once() {
+        let mut rig = Rig::new();
+        let [mqtt, mcp, file] = [(); 3].map(|()| rig.edge(1 << 16));
+        let routes = Vec::new();
+        rig.attach(MqttMcp::new(
+            &Options::default(),
+            routes,
+            mqtt,
+            mcp,
+            Some(file),
+        ));
+        rig.worker.start();
+        rig.turn(mqtt, |_| {});
+        let expected = "the queue cannot be written: No space left on device";
+        for _ in 0..3 {
+            play(&mut rig, file, false);
+            rig.advance(REOPEN_AFTER_MAX);
+        }
+        assert_eq!(reported(&mut rig), [expected]);
+        // It can be written again, and fails again.
+        play(&mut rig, file, true);
+        rig.advance(REOPEN_AFTER_MAX);
+        play(&mut rig, file, false);
+        assert_eq!(reported(&mut rig), [expected]);
+    }
 
     #[test]
     fn attempts_are_made_at_least_once_a_minute() {
