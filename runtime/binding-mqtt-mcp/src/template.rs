@@ -9,7 +9,10 @@ use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
 
 use bytestring::ByteString;
-use minijinja::{AutoEscape, Environment, ErrorKind, Expression, UndefinedBehavior, Value};
+use minijinja::value::ObjectRepr;
+use minijinja::{
+    AutoEscape, Environment, ErrorKind, Expression, UndefinedBehavior, Value, escape_formatter,
+};
 use serde::de::IgnoredAny;
 use tidegate_streams::Visible;
 use tidegate_streams::shown;
@@ -25,6 +28,8 @@ const FUEL: u64 = 50_000;
 pub(crate) const OUTPUT_MAX: usize = 262_144;
 /// Name of templates whose expressions are written as JSON.
 const JSON: &str = "json";
+/// Deepest nesting of a value that an expression computes: as deep as JSON is read.
+const DEPTH_MAX: usize = 128;
 /// Words that are no names of variables.
 const CONSTANTS: [&str; 6] = ["true", "false", "none", "True", "False", "None"];
 const TEXT: &str = "text";
@@ -145,16 +150,11 @@ impl Template {
             Form::Literal => Ok(self.source.clone()),
             Form::Expression(alone) => {
                 let value = self.value(alone, variables)?;
-                // All items would be visited, also when the first ones are too many already.
-                if value.len().is_some_and(|it| it > OUTPUT_MAX) {
-                    return Err(too_long());
-                }
                 let mut output = Vec::new();
                 let mut bounded = Bounded {
                     output: &mut output,
                     start: 0,
                 };
-                // A list that is repeated takes room only when it is written.
                 write!(bounded, "{value}").map_err(|_| too_long())?;
                 text(output)
             }
@@ -208,6 +208,9 @@ impl Template {
             let source = between_braces(&self.source).unwrap_or_default();
             return Err(format!("'{}' is undefined", shown(source.trim())));
         }
+        if !fits(&value) {
+            return Err(too_long());
+        }
         Ok(value)
     }
 
@@ -249,6 +252,39 @@ impl Template {
                 format!("'{}' failed: {}", Visible(source), reason(error))
             }
         }
+    }
+}
+
+/// Whether a value that an expression has computed can be written: `[text] * n` is a list that takes room only then,
+/// and all of its items are visited, also when the first ones are too many already.
+fn fits(value: &Value) -> bool {
+    let mut left = OUTPUT_MAX;
+    fits_in(value, &mut left, DEPTH_MAX)
+}
+
+/// Takes at least as many bytes from `left` as the value has items, and its texts bytes.
+fn fits_in(value: &Value, left: &mut usize, depth: usize) -> bool {
+    let size = value.as_str().map(str::len).or_else(|| value.len());
+    let Some(rest) = left.checked_sub(size.unwrap_or(1)) else {
+        return false;
+    };
+    *left = rest;
+    let Some(object) = value.as_object() else {
+        return true;
+    };
+    let Some(depth) = depth.checked_sub(1) else {
+        return false;
+    };
+    match object.repr() {
+        ObjectRepr::Map => {
+            let mut pairs = object.try_iter_pairs().into_iter().flatten();
+            pairs.all(|(key, it)| fits_in(&key, left, depth) && fits_in(&it, left, depth))
+        }
+        ObjectRepr::Seq | ObjectRepr::Iterable => {
+            let mut items = object.try_iter().into_iter().flatten();
+            items.all(|it| fits_in(&it, left, depth))
+        }
+        _ => true,
     }
 }
 
@@ -350,6 +386,13 @@ fn environment() -> &'static Environment<'static> {
         let mut environment = Environment::new();
         environment.set_fuel(Some(FUEL));
         environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+        environment.set_formatter(|output, state, value| {
+            if fits(value) {
+                escape_formatter(output, state, value)
+            } else {
+                Err(ErrorKind::WriteFailure.into())
+            }
+        });
         environment.set_auto_escape_callback(|name| match name {
             JSON => AutoEscape::Json,
             _ => AutoEscape::None,

@@ -12,7 +12,7 @@ use tidegate_options::{Bounded, OwnFile};
 pub struct Options {
     /// The file. It is created, readable by the user of the gateway alone; its folder must exist. Each
     /// gateway needs a file of its own, on a disk of its machine.
-    #[schemars(extend("examples" = ["/var/lib/tidegate/machines.queue"]))]
+    #[schemars(extend("examples" = ["/var/lib/tidegate/store.queue"]))]
     pub path: PathBuf,
     /// Maximum size of what is kept in it, in bytes. A request that would exceed it is answered as `busy`.
     /// All of it is read into memory at the start. The file itself is larger.

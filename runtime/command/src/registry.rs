@@ -186,6 +186,7 @@ const QUEUE: Attachment = Attachment {
     key: "queue",
     about: "A file for requests and answers, so that a gateway that ends, also by a crash, loses none and \
             executes none twice. Absent: they are kept in memory and by the broker.",
+    example: ("path", "/var/lib/tidegate/machines.queue"),
     r#type: "store",
     kind: "file",
     protocol: Protocol::Store,

@@ -18,6 +18,8 @@ pub struct Attachment {
     pub key: &'static str,
     /// Its description in the reference.
     pub about: &'static str,
+    /// Its example in the reference: an option of the binding and a value, which no other example has.
+    pub example: (&'static str, &'static str),
     /// The type of the binding.
     pub r#type: &'static str,
     /// Its kind.

@@ -182,7 +182,9 @@ fn add_attachment(
     };
     let mut schema = (shape.schema)(generator).to_value();
     if let Some(members) = schema.as_object_mut() {
+        let (option, value) = attachment.example;
         members.insert("description".to_owned(), json!(attachment.about));
+        members.insert("examples".to_owned(), json!([{ option: value }]));
     }
     add_options(options, [(attachment.key.to_owned(), schema)], generator);
 }

@@ -39,6 +39,7 @@ fn registry() -> Registry<()> {
             .attachment(Attachment {
                 key: "queue",
                 about: "Where it keeps things.",
+                example: ("path", "/var/lib/tidegate/attached"),
                 r#type: "store",
                 kind: "file",
                 protocol: Protocol::Store,

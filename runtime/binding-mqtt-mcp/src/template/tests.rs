@@ -169,15 +169,40 @@ fn errors_of_the_author_are_found_at_once() {
 /// A list is repeated without being copied: only what is written of it takes room, and that is bounded.
 #[test]
 fn a_list_that_is_repeated_by_a_payload_is_not_written_without_end() {
-    let source = "{{ [payload.t] * payload.n }}";
-    let template = Template::text(source).expect(source);
     let text = "x".repeat(60_000);
     // 12 GB, and 6 TB.
     for n in [200_000, 100_000_000] {
         let given = serde_json::json!({ "payload": { "t": text, "n": n } });
-        assert_eq!(template.render(&variables(given.clone())), Err(too_long()));
-        assert_eq!(json(source, given), Err(too_long()));
+        for source in [
+            "{{ [payload.t] * payload.n }}",
+            "{{ {'x': [payload.t] * payload.n} }}",
+            "{{ [[[payload.t] * payload.n] * payload.n] }}",
+            "a {{ [payload.t] * payload.n }}",
+            "a {{ {'x': [payload.t] * payload.n} }}",
+        ] {
+            let template = Template::text(source).expect(source);
+            assert_eq!(
+                template.render(&variables(given.clone())),
+                Err(too_long()),
+                "{source}"
+            );
+            assert_eq!(json(source, given.clone()), Err(too_long()), "{source}");
+        }
+        let document = "{\"n\": {{ [payload.t] * payload.n }}}";
+        assert_eq!(json(document, given), Err(too_long()));
     }
+    let given = serde_json::json!({ "payload": { "t": "ab", "n": 3 } });
+    assert_eq!(
+        json("{{ [payload.t] * payload.n }}", given).as_deref(),
+        Ok(r#"["ab","ab","ab"]"#)
+    );
+}
+
+#[test]
+fn a_value_that_is_nested_too_deep_is_not_written() {
+    let nested = |depth| (0..depth).fold(Value::from(1), |inner, _| Value::from(vec![inner]));
+    assert!(fits(&nested(DEPTH_MAX)));
+    assert!(!fits(&nested(DEPTH_MAX + 1)));
 }
 
 proptest::proptest! {

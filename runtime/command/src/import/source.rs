@@ -5,6 +5,7 @@ use std::fmt::Display;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
+use tidegate_streams::is_deceptive;
 
 use super::number::whole;
 
@@ -104,7 +105,8 @@ fn shell(text: &str) -> String {
         .flat_map(|character| {
             let escaped: Vec<char> = match character {
                 '\'' => "'\\''".chars().collect(),
-                other if other.is_control() => other.escape_default().collect(),
+                // Some of them end a line of YAML as well.
+                other if is_deceptive(other) => other.escape_default().collect(),
                 other => vec![other],
             };
             escaped

@@ -328,6 +328,16 @@ prop_compose! {
     }
 }
 
+#[test]
+fn a_path_with_a_separator_of_lines_does_not_end_its_comment() {
+    for separator in ["\n", "\u{85}", "\u{2028}", "\u{2029}"] {
+        let file = format!("a{separator}b: c");
+        let config = json!({ "mqtt": {}, "logging": { "level": "ERROR", "logfile": file } });
+        let imported = mcpmqtt("config.json", &config.to_string(), None, &cheap);
+        assert!(imported.is_ok(), "{separator:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_accepted_config_is_imported_as_a_valid_one(
