@@ -347,6 +347,11 @@ impl MqttMcp {
             publication.stored = Some(id);
             publication.held = queue.wait(number, index);
         }
+        if let Of::Exchange(exchange) = of
+            && let Some(exchange) = self.exchanges.get_mut(exchange)
+        {
+            exchange.publication = Some(index);
+        }
         let publication = entry.insert(publication);
         if publication.held {
             return;

@@ -39,7 +39,8 @@ impl MqttMcp {
     }
 
     /// A message is not a request. The broker sends what is not acknowledged again when the subscription is lost, so
-    /// one that says the same as the last request of its topic may be that request: it is acknowledged with it.
+    /// one that says the same as the last request of its topic may be that request: it is acknowledged with it. As it
+    /// may be another message as well, nothing else of it is taken over.
     pub(crate) fn ignore(
         &mut self,
         cx: &mut Context<'_>,
@@ -48,9 +49,11 @@ impl MqttMcp {
     ) {
         self.counts.ignored += 1;
         let last = self.triggers.last(envelope.route, &envelope.topic);
+        let queue = self.queue.as_ref();
         let exchange = last.and_then(|(request, index)| {
             let exchange = self.exchanges.get_mut(index)?;
             let is_it = exchange.envelope.trigger == Some(request)
+                && exchange.key == fingerprint.key
                 && exchange.content == fingerprint.content;
             is_it.then_some((index, exchange))
         });
@@ -58,20 +61,27 @@ impl MqttMcp {
             // The broker keeps it for the next gateway.
             Some(_) if self.has_left && self.subscription.keeps() => {}
             Some((index, exchange)) if exchange.phase == Phase::Answering => {
-                self.acknowledge_with_answer(cx, index, envelope);
+                let publication = exchange.publication;
+                self.acknowledge_with_answer(cx, index, publication, envelope);
             }
-            Some((index, exchange)) => {
-                exchange.envelope.adopt(envelope);
-                self.store_again(cx, index);
+            Some((_, exchange)) if !exchange.is_stored(queue) => {
+                exchange.envelope.acknowledge_too(envelope.receipts);
             }
-            None => self.subscription.acknowledge(cx, &envelope.receipts),
+            // What the queue has needs no broker.
+            Some(_) | None => self.subscription.acknowledge(cx, &envelope.receipts),
         }
     }
 
     /// The answer of an exchange is on its way: a message is acknowledged with it, unless the queue has it.
-    fn acknowledge_with_answer(&mut self, cx: &mut Context<'_>, index: usize, envelope: Envelope) {
-        let mut publications = self.publications.iter_mut().map(|(_, it)| it);
-        let publication = publications.find(|it| it.of == Of::Exchange(index));
+    fn acknowledge_with_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        index: usize,
+        publication: Option<usize>,
+        envelope: Envelope,
+    ) {
+        let publication = publication.and_then(|it| self.publications.get_mut(it));
+        let publication = publication.filter(|it| it.of == Of::Exchange(index));
         match publication.filter(|it| it.held || it.stored.is_none()) {
             Some(publication) if publication.receipts.len() < RECEIPTS_MAX => {
                 publication.receipts.extend(envelope.receipts);

@@ -15,7 +15,7 @@ use crate::document::push_name;
 use crate::events::StepCompleted;
 use crate::failure::{Executed, Failure, Reason};
 use crate::progress::Reports;
-use crate::queue::Id;
+use crate::queue::{Id, Queue};
 use crate::raw::call::RawCall;
 use crate::request::{Content, Envelope, Key, invalid};
 use crate::route::{Route, Step};
@@ -55,6 +55,8 @@ pub(crate) struct Exchange {
     pub(crate) phase: Phase,
     /// Where it is in the queue.
     pub(crate) stored: Option<Id>,
+    /// Its answer on the way, by its index.
+    pub(crate) publication: Option<usize>,
     /// The hash of the request.
     pub(crate) content: Content,
     /// The variables of the request, and of the results so far.
@@ -140,6 +142,7 @@ impl Exchange {
             key,
             phase: Phase::Waiting,
             stored: None,
+            publication: None,
             content: Content::default(),
             variables,
             steps: steps.collect(),
@@ -149,6 +152,12 @@ impl Exchange {
             executed: Executed::No,
             raw: None,
         }
+    }
+
+    /// Whether the queue has it on the disk.
+    pub(crate) fn is_stored(&self, queue: Option<&Queue>) -> bool {
+        let stored = queue.zip(self.stored);
+        stored.is_some_and(|(queue, id)| queue.is_stored(id))
     }
 
     /// Whether all tools of its route are among these.

@@ -328,8 +328,8 @@ impl Queue {
         self.wait_for(number, Waits::Acknowledgement(id));
     }
 
-    /// Whether a request can be stored again: no write of it is on its way.
-    pub(crate) fn may_replace(&self, id: Id) -> bool {
+    /// Whether a request is on the disk as it came last: no write of it is on its way.
+    pub(crate) fn is_stored(&self, id: Id) -> bool {
         let kept = self.kept.get(&id);
         self.is_ready() && kept.is_some_and(|it| it.accepted <= self.durable)
     }

@@ -173,7 +173,7 @@ impl MqttMcp {
         let content = request_record(cx, &mut exchange.envelope);
         // While a write of it is on its way, its messages are acknowledged with that one.
         if let (Some(queue), Some(content)) = (&mut self.queue, content)
-            && queue.may_replace(id)
+            && queue.is_stored(id)
         {
             queue.replace(cx, id, content);
         }
@@ -197,7 +197,7 @@ impl MqttMcp {
         let Some(queue) = self.queue.as_ref().filter(|_| !receipts.is_empty()) else {
             return;
         };
-        if queue.may_replace(id) {
+        if queue.is_stored(id) {
             self.subscription.acknowledge(cx, &receipts);
         } else if queue.is_ready() {
             self.left.insert(id, receipts);

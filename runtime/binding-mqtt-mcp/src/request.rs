@@ -108,11 +108,16 @@ impl Envelope {
         self.correlation = again.correlation;
         self.trace = again.trace;
         self.message = again.message;
-        if self.receipts.len() < RECEIPTS_MAX {
-            self.receipts.extend(again.receipts);
-        }
+        self.acknowledge_too(again.receipts);
         let expires = self.expires.zip(again.expires);
         self.expires = expires.map(|(one, other)| one.max(other));
+    }
+
+    /// Messages that are acknowledged with this one.
+    pub(crate) fn acknowledge_too(&mut self, receipts: Vec<Receipt>) {
+        if self.receipts.len() < RECEIPTS_MAX {
+            self.receipts.extend(receipts);
+        }
     }
 }
 
