@@ -25,7 +25,7 @@ use crate::triggers::Triggers;
 
 /// Most refusals and repeated answers on their way. A further one is not sent. Failures of requests that waited
 /// have a limit of their own, `maxWaiting`: a crowd of refusals does not make them be lost.
-const EXTRA_MAX: usize = 1_000;
+pub(crate) const EXTRA_MAX: usize = 1_000;
 /// Most messages about progress on their way. A further one is not sent.
 const PROGRESS_MAX: usize = 1_000;
 /// Longest time for which a request is remembered, also if its message expires later: a day.
@@ -288,21 +288,26 @@ impl MqttMcp {
         let Some(answer) = answer else {
             return self.subscription.acknowledge(cx, &receipts);
         };
-        let (count, max) = match of {
-            // One may wait that a restart has restored, whatever the limit is now.
-            Of::Waited => (&mut self.waited, self.settings.max_waiting.max(1)),
-            _ => (&mut self.extra, EXTRA_MAX),
+        let crowd = match of {
+            Of::Waited => &mut self.waited,
+            _ => &mut self.extra,
         };
-        if *count >= max && stored.is_none() {
+        if crowd.is_full() && stored.is_none() {
             self.counts.answer(Outcome::Dropped);
-            let reason = format!("{max} others that no running request waits for are on their way");
-            cx.event(&AnswerLost {
-                topic: answer.topic().clone(),
-                reason: reason.into(),
-            });
+            // A device chooses how often this happens.
+            if crowd.is_newly_full() {
+                let reason = format!(
+                    "{} others that no running request waits for are on their way; further ones are only counted",
+                    crowd.max()
+                );
+                cx.event(&AnswerLost {
+                    topic: answer.topic().clone(),
+                    reason: reason.into(),
+                });
+            }
             return self.subscription.acknowledge(cx, &receipts);
         }
-        *count += 1;
+        crowd.enter();
         self.publish_for(cx, answer, of, receipts, stored);
     }
 
@@ -385,7 +390,9 @@ impl MqttMcp {
         device: Option<ByteString>,
         id: Id,
     ) {
-        self.extra += usize::from(device.is_none());
+        if device.is_none() {
+            self.extra.enter();
+        }
         let entry = self.publications.vacant_entry();
         let index = entry.key();
         let end = answer.until.min(cx.now() + self.settings.remember);
@@ -475,14 +482,14 @@ impl MqttMcp {
         self.subscription.acknowledge(cx, &publication.receipts);
         match publication.of {
             Of::Notice(notice) => return self.told(cx, notice, is_lost),
-            Of::Waited => self.waited = self.waited.saturating_sub(1),
+            Of::Waited => self.waited.leave(),
             Of::Nothing if is_progress => self.progress = self.progress.saturating_sub(1),
             Of::Nothing if publication.place.is_some() => {
                 if let Some(device) = &publication.place {
                     self.lanes.leave(device);
                 }
             }
-            Of::Nothing => self.extra = self.extra.saturating_sub(1),
+            Of::Nothing => self.extra.leave(),
             Of::Exchange(index) => {
                 if let Some(exchange) = self.exchanges.try_remove(index) {
                     self.lanes.leave(&exchange.envelope.device);

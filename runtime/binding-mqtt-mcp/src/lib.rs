@@ -31,6 +31,7 @@ mod call;
 mod conditions;
 #[cfg(test)]
 mod crash_tests;
+mod crowd;
 mod deadline;
 mod document;
 mod events;

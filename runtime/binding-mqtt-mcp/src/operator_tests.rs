@@ -2,9 +2,9 @@
 
 use serde_json::{Value as Json, json};
 use tidegate_engine::testing::Rig;
-use tidegate_engine::{BindingId, Duration, StreamId};
+use tidegate_engine::{BindingId, Duration, Measures, StreamId};
 use tidegate_options::ActionRoute;
-use tidegate_streams::mqtt::{MqttBeginEx, MqttSubscribe, MqttSubscribeData};
+use tidegate_streams::mqtt::{MqttBeginEx, MqttPublish, MqttSubscribe, MqttSubscribeData};
 use tidegate_streams::{BeginEx, DataFlags, Frame, Severity};
 
 use crate::MqttMcp;
@@ -60,6 +60,11 @@ impl Harness {
 
     /// The number of answers that were published since the last time.
     fn published(&mut self) -> usize {
+        self.publications().len()
+    }
+
+    /// The streams of the answers that were published since the last time.
+    fn publications(&mut self) -> Vec<StreamId> {
         let outputs = self.rig.outputs(self.mqtt).into_iter();
         let begins = outputs.filter(|it| match &it.frame {
             Frame::Begin(begin) => {
@@ -67,7 +72,21 @@ impl Harness {
             }
             _ => false,
         });
-        begins.count()
+        begins.map(|it| it.at.stream).collect()
+    }
+
+    /// The broker acknowledges an answer.
+    fn acknowledge(&mut self, stream: StreamId) {
+        let begin = Frame::begin(MqttPublish::default());
+        self.rig.send(self.mqtt, stream, begin);
+        self.rig.send(self.mqtt, stream, Frame::end());
+    }
+
+    /// The number of answers that were not published for want of room.
+    fn dropped(&self) -> u64 {
+        let mut measures = Measures::default();
+        self.rig.worker.report(&mut measures);
+        measures.labelled("binding", "mqtt_mcp.answers", "dropped")
     }
 
     /// The events of this name since the last time.
@@ -113,6 +132,35 @@ fn refusals_beyond_the_limit_are_told_and_do_not_take_the_place_of_failures() {
     harness.rig.advance(Duration::from_millis(1_000));
     assert_eq!(harness.published(), 2, "those that waited have failed");
     assert_eq!(harness.events("binding.mqtt_mcp.answer.lost").len(), 0);
+}
+
+#[test]
+fn a_crowd_of_refusals_is_told_once_until_half_of_them_are_gone() {
+    let mut harness = Harness::new(
+        json!({}),
+        json!([{ "topic": "devices/{device}/call" }]),
+        json!({ "tool": "brew", "answer": { "topic": "devices/{device}/answer" } }),
+    );
+    let flood = |harness: &mut Harness, number: usize| {
+        for _ in 0..number {
+            harness.ask("devices/d1/call", "no JSON");
+        }
+        harness.events("binding.mqtt_mcp.answer.lost").len()
+    };
+    assert_eq!(flood(&mut harness, 1_010), 1);
+    let publications = harness.publications();
+    let (first, rest) = publications.split_at(499);
+    assert_eq!((first.len() + rest.len(), harness.dropped()), (1_000, 10));
+    for stream in first {
+        harness.acknowledge(*stream);
+    }
+    assert_eq!(flood(&mut harness, 509), 0, "most of them are still there");
+    assert_eq!((harness.published(), harness.dropped()), (499, 20));
+    for stream in rest.iter().take(500) {
+        harness.acknowledge(*stream);
+    }
+    assert_eq!(flood(&mut harness, 510), 1);
+    assert_eq!((harness.published(), harness.dropped()), (500, 30));
 }
 
 /// The names of the events at the start.

@@ -12,7 +12,9 @@ use tidegate_streams::{BeginEx, Frame};
 
 use crate::action::With;
 use crate::aio::Clock;
+use crate::answering::EXTRA_MAX;
 use crate::call::{Call, ToolResult};
+use crate::crowd::Crowd;
 use crate::events::{Counts, StepCompleted, StepEnd};
 use crate::exchange::{Caller, EndedCall, Exchange, PROGRESS, Phase, STEP};
 use crate::failure::{Failure, Reason};
@@ -37,7 +39,6 @@ const BEGIN: u32 = 9;
 /// What is constant while the binding runs.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    pub(crate) max_waiting: usize,
     pub(crate) max_payload: usize,
     pub(crate) max_result: usize,
     pub(crate) remember: Duration,
@@ -66,9 +67,9 @@ pub struct MqttMcp {
     /// What devices are told of the server, if they are.
     pub(crate) discovery: Option<Discovery>,
     /// Publications that no exchange waits for.
-    pub(crate) extra: usize,
+    pub(crate) extra: Crowd,
     /// Those of failures of requests that waited.
-    pub(crate) waited: usize,
+    pub(crate) waited: Crowd,
     /// The shutdown has left a request to the next gateway.
     pub(crate) has_left: bool,
     /// The messages of requests that the shutdown has left in the queue: they are acknowledged once these are
@@ -138,7 +139,6 @@ impl MqttMcp {
                 max_payload,
             ),
             settings: Settings {
-                max_waiting: options.max_waiting.size(),
                 max_payload,
                 max_result: options.max_result.size(),
                 remember: Duration::from_millis(options.remember.get()),
@@ -157,8 +157,9 @@ impl MqttMcp {
             publications: Slab::new(),
             listens: Listens::new(options),
             discovery,
-            extra: 0,
-            waited: 0,
+            extra: Crowd::of_at_most(EXTRA_MAX),
+            // One may wait that a restart has restored, whatever the limit is now.
+            waited: Crowd::of_at_most(options.max_waiting.size().max(1)),
             has_left: false,
             left: BTreeMap::new(),
             due: VecDeque::new(),
