@@ -141,6 +141,9 @@ pub(super) struct RequestedFilter {
     given_up: bool,
     /// The refusal that the caller knows, while it is requested again.
     refused: Option<ReasonCode>,
+    /// Not 0 if it was granted after a refusal: of several such filters, the one that was granted first has the
+    /// smallest number.
+    late: usize,
     /// The reply BEGIN was sent before the answer, and stated the requested `QoS`.
     assumed: bool,
 }
@@ -339,8 +342,13 @@ impl Subscriber {
     /// The broker has answered for all filters, and granted at least one.
     pub(super) fn accept(&mut self) {
         self.accepted = true;
+        let latest = self.filters.iter().map(|asked| asked.late).max();
         for asked in &mut self.filters {
-            asked.given_up = asked.is_refused();
+            let is_refused = asked.is_refused();
+            if asked.given_up && !is_refused {
+                asked.late = latest.unwrap_or(0) + 1;
+            }
+            asked.given_up = is_refused;
         }
     }
 
@@ -377,13 +385,15 @@ impl Subscriber {
         for asked in &mut self.filters {
             asked.code = None;
             asked.covered_by = None;
+            asked.late = 0;
         }
     }
 
     /// Whether this stream takes a message that arrived for the filters at `recipients`. Brokers
     /// send one copy per matching subscription, or one copy for all; the stream must get the
-    /// message once. Among matching filters, the copy for the one with the highest `QoS` counts;
-    /// the copy of a shared subscription always does. A retained message is taken only for filters
+    /// message once. Among matching filters, the copy for the one with the highest rank counts, and
+    /// of several with the same rank, that for the last one: the choice must only be deterministic.
+    /// The copy of a shared subscription always counts. A retained message is taken only for filters
     /// that request retained messages.
     pub(super) fn takes(&self, recipients: &[Recipient], topic: &str, retain: bool) -> bool {
         if self.filters.len() == 1 {
@@ -402,9 +412,7 @@ impl Subscriber {
                 && (!retain || asked.request.retained || asked.request.as_published)
                 && asked.request.filter.matches(topic)
         });
-        // Of several with the same QoS, the last one: the choice must only be deterministic. For one that is
-        // requested again after a refusal, there may be no copy.
-        let chosen = matching.max_by_key(|(_, asked)| (!asked.given_up, asked.request.qos));
+        let chosen = matching.max_by_key(|(_, asked)| asked.rank());
         chosen.is_some_and(|(chosen, _)| names(recipients, chosen))
     }
 
@@ -523,6 +531,7 @@ fn ask(mut original: MqttTopicFilter, floor: u8) -> Result<RequestedFilter, Fail
         code: None,
         given_up: false,
         refused: None,
+        late: 0,
         assumed: false,
     })
 }

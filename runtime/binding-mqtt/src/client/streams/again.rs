@@ -1,6 +1,8 @@
 //! Filters that the broker refused, and that are requested again: the stream goes on without them until they are
 //! granted, and its caller is told what has changed.
 
+use std::cmp::Reverse;
+
 use super::{RequestedFilter, Subscriber};
 use crate::codec::ReasonCode;
 
@@ -36,6 +38,20 @@ impl Subscriber {
 }
 
 impl RequestedFilter {
+    /// Which of several filters that match a message its copy is taken for: the one with the highest `QoS`. But for
+    /// one that is requested again after a refusal, there may be no copy; and when it is granted, the broker may have
+    /// held back messages since before (Receive Maximum), with copies only for filters that were granted earlier.
+    /// What has `QoS` 0 is not held back, and not kept while there is no connection: it does not come before others.
+    pub(super) fn rank(&self) -> impl Ord + use<> {
+        let qos = self.code.map_or(self.request.qos, |code| code.0);
+        (
+            !self.given_up,
+            qos > 0,
+            Reverse(self.late),
+            self.request.qos,
+        )
+    }
+
     fn may_be_granted_later(&self) -> bool {
         self.given_up
             && self
