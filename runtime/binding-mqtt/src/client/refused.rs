@@ -2,7 +2,8 @@
 //!
 //! A subscription whose caller acknowledges the messages lasts as long as the gateway. So the filters that the
 //! broker refused for a reason that may pass, such as a quota, are requested again: after [`FIRST`], then after
-//! twice as long each time, up to [`LONGEST`]. Each connection begins anew.
+//! twice as long each time, up to [`LONGEST`]. Each connection begins anew, unless the one before was lost while a
+//! request had no answer: the broker may have closed it because of the request.
 
 use tidegate_engine::{Context, Duration, TimerId};
 
@@ -18,6 +19,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub(super) struct Repetitions {
     count: u32,
     timer: Option<TimerId>,
+    /// The last one has no answer yet.
+    is_unanswered: bool,
 }
 
 impl Repetitions {
@@ -25,6 +28,7 @@ impl Repetitions {
         Self {
             count: 0,
             timer: None,
+            is_unanswered: false,
         }
     }
 
@@ -40,6 +44,7 @@ impl Connection {
     /// The broker has answered for all filters of a stream.
     pub(super) fn watch_refused(&mut self, env: &mut Env<'_, '_>, key: usize) {
         let Some(held) = &mut self.held else { return };
+        held.repetitions.is_unanswered = false;
         let subscriber = env.streams.subscriber(key);
         if !subscriber.is_some_and(|(_, it)| it.may_be_granted_later()) {
             held.repetitions.count = 0;
@@ -64,6 +69,9 @@ impl Connection {
                 && subscriber.may_be_granted_later()
             {
                 subscriber.ask_again();
+                if let Some(held) = &mut self.held {
+                    held.repetitions.is_unanswered = true;
+                }
                 self.place(env, key);
             }
         }
@@ -71,10 +79,13 @@ impl Connection {
 
     /// The connection is closed.
     pub(super) fn clear_repetitions(&mut self, cx: &mut Context<'_>) {
-        if let Some(held) = &mut self.held
-            && let Some(timer) = std::mem::take(&mut held.repetitions).timer
-        {
+        let Some(held) = &mut self.held else { return };
+        let repetitions = &mut held.repetitions;
+        if let Some(timer) = repetitions.timer.take() {
             cx.cancel(timer);
+        }
+        if !repetitions.is_unanswered {
+            repetitions.count = 0;
         }
     }
 }

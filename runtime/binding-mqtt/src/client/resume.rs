@@ -174,7 +174,7 @@ impl Connection {
 
     /// The broker resumed the session.
     pub(super) fn resume(&mut self, env: &mut Env<'_, '_>, lost: Duration) {
-        let filters = self.requeue(env);
+        let mut filters = self.requeue(env);
         self.session.repeats();
         env.shared.counts.sessions_resumed += 1;
         env.cx.event(&SessionResumed {
@@ -182,7 +182,7 @@ impl Connection {
             seconds: lost.as_millis() / 1_000,
             messages: u64::try_from(self.session.again.len()).unwrap_or(u64::MAX),
         });
-        self.resume_subscriptions(env);
+        filters.extend(self.resume_subscriptions(env));
         for filter in filters {
             if !self.session.subscriptions.has(&filter) {
                 self.send_unsubscribe(env, filter);
@@ -232,8 +232,10 @@ impl Connection {
     /// Requests again the subscriptions that the session does not cover: those without an answer, and
     /// those of `QoS` 0, whose messages the broker does not keep and whose retained messages must be
     /// replayed. The other filters of their streams stay: messages that the broker has kept for them
-    /// follow CONNACK.
-    fn resume_subscriptions(&mut self, env: &mut Env<'_, '_>) {
+    /// follow CONNACK. Returns the filters to unsubscribe from: those that are requested later, which the broker may
+    /// have granted.
+    fn resume_subscriptions(&mut self, env: &mut Env<'_, '_>) -> Vec<bytestring::ByteString> {
+        let mut unsubscribed = Vec::new();
         for key in &self.streams {
             let Some((_, subscriber)) = env.streams.subscriber(*key) else {
                 continue;
@@ -242,13 +244,20 @@ impl Connection {
                 subscriber.interrupted = None;
             }
             if subscriber.accepted {
-                // SUBSCRIBE replaces the subscription, so UNSUBSCRIBE is not needed.
                 let subscriptions = &mut self.session.subscriptions;
-                subscriptions.remove_stream(*key, subscriber.unkept());
+                let removed = subscriptions.remove_stream(*key, subscriber.unkept());
                 subscriber.clear_unkept();
+                // SUBSCRIBE replaces the subscription, so UNSUBSCRIBE is not needed before.
+                let is_replaced = |filter: &str| {
+                    let mut requests = subscriber.pending_requests();
+                    requests.any(|(_, it)| it.filter.as_str() == filter)
+                };
+                let later = removed.into_iter().filter(|it| !is_replaced(it));
+                unsubscribed.extend(later);
             }
         }
         self.session.subscriptions.forget_unanswered();
+        unsubscribed
     }
 
     /// Sends again what the resumed session requires, as far as the broker's limits and the credit

@@ -367,10 +367,11 @@ impl Subscriber {
             .map(|(index, asked)| (index, &asked.request))
     }
 
-    /// The session is resumed: filters whose messages the broker does not keep must be requested again.
+    /// The session is resumed: filters whose messages the broker does not keep must be requested again. Refused ones
+    /// that had been requested again are requested later: the broker may have closed the connection because of it.
     pub(super) fn clear_unkept(&mut self) {
         for asked in self.filters.iter_mut().filter(|asked| !asked.is_kept()) {
-            asked.code = None;
+            asked.code = asked.refused.filter(|_| asked.given_up);
         }
     }
 

@@ -81,7 +81,13 @@ impl Connection {
                     .subscriptions
                     .answered(identifier, failure.code);
                 for (recipient, _) in answer.recipients {
-                    self.fail(env, recipient.stream, &failure, MqttDelivery::None);
+                    let key = recipient.stream;
+                    let subscriber = env.streams.subscriber(key);
+                    if subscriber.is_some_and(|(_, it)| it.goes_without(recipient.index)) {
+                        self.answered(env, key);
+                    } else {
+                        self.fail(env, key, &failure, MqttDelivery::None);
+                    }
                 }
                 if let Some(filter) = answer.unsubscribe {
                     self.send_unsubscribe(env, filter);

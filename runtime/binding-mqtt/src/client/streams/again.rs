@@ -24,6 +24,17 @@ impl Subscriber {
         }
     }
 
+    /// A filter cannot be requested now. Returns whether the stream goes on without it: it was refused before, and
+    /// stays so.
+    pub(in crate::client) fn goes_without(&mut self, index: usize) -> bool {
+        let asked = self.filters.get_mut(index);
+        let Some(asked) = asked.filter(|asked| asked.given_up && asked.refused.is_some()) else {
+            return false;
+        };
+        asked.code = asked.refused;
+        true
+    }
+
     /// Remembers what the caller was told of refused filters.
     pub(super) fn remember_refusals(&mut self) {
         for index in 0..self.filters.len() {
