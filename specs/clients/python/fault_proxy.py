@@ -175,9 +175,10 @@ class FaultProxy:
             pair.end(hard=False)
 
     def _segments(self, data: bytes) -> Iterator[bytes]:
-        at = 0
-        while self.segment and at < len(data):
-            size = self._rng.randrange(self.segment) + 1 if at < SPLIT else self._rng.randrange(512, 8192)
+        # `pass_on` may come between two segments, and what is left must be forwarded nevertheless.
+        most, at = self.segment, 0
+        while most and at < len(data):
+            size = self._rng.randrange(most) + 1 if at < SPLIT else self._rng.randrange(512, 8192)
             yield data[at : at + size]
             at += size
         if at == 0:

@@ -70,6 +70,14 @@ async def test_each_byte_is_a_segment(proxy):
     assert list(proxy._segments(b"abc")) == [b"abc"]
 
 
+async def test_nothing_is_lost_when_the_fault_ends_between_two_segments(proxy):
+    proxy.segment = 1
+    segments = proxy._segments(b"abc")
+    first = next(segments)
+    proxy.pass_on()
+    assert first + b"".join(segments) == b"abc"
+
+
 @pytest.mark.parametrize("directions", [(), (TO_BROKER,), (TO_CLIENT,)])
 async def test_what_is_stalled_arrives_later(proxy, directions):
     peer = await Peer.of(proxy)
