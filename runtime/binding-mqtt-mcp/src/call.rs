@@ -316,3 +316,32 @@ fn too_large(message: String) -> Failure {
         executed: Executed::Yes,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_that_comes_in_parts_is_put_together() {
+        for parts in [&["{}"][..], &["{", "}"], &["", "{", "", "\"a\":", "1}"]] {
+            let mut received = Received::default();
+            for part in parts {
+                received.add(Bytes::from_static(part.as_bytes()));
+            }
+            let whole = parts.concat();
+            assert_eq!(received.len(), whole.len());
+            assert_eq!(received.into_bytes(), whole.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_result_is_passed_on_as_it_is() {
+        let text = br#" {"content": [{"type": "text", "text": "7"}], "n": 1.50, "big": 1e999} "#;
+        let result = ToolResult::read(Bytes::from_static(text)).expect("an object");
+        assert_eq!(result.json(), &text[..]);
+        assert!(result.variable().is_none(), "a number beyond all bounds");
+        for text in [&b"[]"[..], b"{", b"{} {}", b"{\"a\":\"\xff\"}", b""] {
+            assert_eq!(ToolResult::read(Bytes::from_static(text)), None, "{text:?}");
+        }
+    }
+}

@@ -76,10 +76,10 @@ pub(crate) struct Envelope {
 }
 
 /// What makes a request the same as another one. A copy shares the texts.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key(Arc<Asked>);
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Asked {
     /// The first to be compared: it differs more often than the topic.
     correlation: Bytes,

@@ -12,6 +12,20 @@ impl Duration {
     /// Zero.
     pub const ZERO: Self = Self(0);
 
+    /// The wait after so many failures before this one: twice as long for each, up to `longest`.
+    ///
+    /// ```
+    /// use tidegate_engine::Duration;
+    ///
+    /// let wait = |failures| Duration::from_secs(1).doubled(failures, Duration::from_secs(60));
+    /// assert_eq!([0, 1, 5, 6, 1_000].map(wait), [1, 2, 32, 60, 60].map(Duration::from_secs));
+    /// ```
+    #[must_use]
+    pub fn doubled(self, failures: u32, longest: Self) -> Self {
+        let times = 1_u64.checked_shl(failures).unwrap_or(u64::MAX);
+        Self(self.0.saturating_mul(times)).min(longest)
+    }
+
     /// Creates a duration from microseconds.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)

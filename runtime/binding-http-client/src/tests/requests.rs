@@ -74,6 +74,27 @@ async fn what_is_no_response_is_explained() {
 }
 
 #[tokio::test]
+async fn a_response_has_a_bounded_head() {
+    let named = |count: usize| {
+        let headers = (0..count).map(|it| format!("x-{it}: 1\r\n"));
+        headers.collect::<Vec<_>>().concat()
+    };
+    let long = format!("x: {}\r\n", "1".repeat(1 << 20));
+    // `content-length` is a header as well.
+    for (headers, fits) in [(named(99), true), (named(100), false), (long, false)] {
+        let size = headers.len();
+        let server = Server::start(move |_| with_status("200 OK", &headers, "x"));
+        let mut harness = Harness::new(server.port, &json!({}));
+        match harness.request("/", "a").await {
+            Got::Reset(reset) => assert!(!fits && reset.sent, "{}", reset.reason),
+            got @ Got::Response(..) => {
+                assert_eq!((fits, got.response().0), (true, 200), "{size} bytes");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_to_the_same_server_is_followed_and_another_one_is_not() {
     let server = Server::start(|request| {
         if request.line.starts_with("POST /mcp ") {

@@ -312,7 +312,7 @@ impl Store {
     fn failed(&mut self, cx: &mut Context<'_>, reason: String) -> Event {
         if !cx.stopping() {
             let why = "the next attempt to open the queue";
-            let after = reopen_after(self.failures);
+            let after = REOPEN_AFTER.doubled(self.failures, REOPEN_AFTER_MAX);
             self.reopen = Some(cx.timer(after, STORE, REOPEN, why));
             self.failures = self.failures.saturating_add(1);
         }
@@ -342,13 +342,6 @@ impl Store {
             cx.end(stream, Frame::end());
         }
     }
-}
-
-/// Time before the stream is opened again after so many failures before this one.
-fn reopen_after(failures: u32) -> Duration {
-    let doubled = 1u64.checked_shl(failures).unwrap_or(u64::MAX);
-    let after = REOPEN_AFTER.as_micros().saturating_mul(doubled);
-    Duration::from_micros(after).min(REOPEN_AFTER_MAX)
 }
 
 #[cfg(test)]
@@ -417,7 +410,8 @@ mod tests {
 
     #[test]
     fn attempts_are_made_at_least_once_a_minute() {
-        let seconds = |failures| reopen_after(failures).as_millis() / 1_000;
+        let seconds =
+            |failures| REOPEN_AFTER.doubled(failures, REOPEN_AFTER_MAX).as_millis() / 1_000;
         let first: Vec<u64> = (0..8).map(seconds).collect();
         assert_eq!(first, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(seconds(63), 60);

@@ -45,8 +45,8 @@ impl HoldOff {
     }
 
     fn limit(&self, options: Reconnect) -> u64 {
-        let doubled = 1u64.checked_shl(self.failures).unwrap_or(u64::MAX);
-        options.min().saturating_mul(doubled).min(options.max())
+        let [min, max] = [options.min(), options.max()].map(Duration::from_millis);
+        min.doubled(self.failures, max).as_millis()
     }
 
     /// Whether the last attempt failed.

@@ -34,9 +34,9 @@ impl Repetitions {
 
     /// The time before the next one.
     fn next(&mut self) -> Duration {
-        let doubled = 1u64.checked_shl(self.count).unwrap_or(u64::MAX);
+        let after = FIRST.doubled(self.count, LONGEST);
         self.count = self.count.saturating_add(1);
-        Duration::from_micros(FIRST.as_micros().saturating_mul(doubled)).min(LONGEST)
+        after
     }
 }
 
